@@ -13,10 +13,10 @@ from .._json.records import plain
 from .._model.job import CancelReport
 from .._registry.opening import open_registry
 from .._registry.registry import JobRegistry
-from .choosing import NONE, Filtered, change_chosen, check_chosen
+from .choosing import NONE, Filtered, change_chosen
 from .faults import FAILED, Fault
 from .options import DEFAULT_STORE, Ids, Json, Seconds, Store
-from .output import json_line, line
+from .output import say
 from .readonly import resolve
 from .signals import stopped_by_signals
 
@@ -50,11 +50,9 @@ async def cancel(
         grace: How long the handler may take to end by itself.
         patience: How long it may take to stop after that.
     """
-    check_chosen("cancel", job_ids, chosen)
-    if not job_ids:
-        if grace:
-            raise Fault("--grace is for jobs that are named by their ids")
-        await change_chosen("cancel", "told to stop", store, chosen, json=json, reason=reason)
+    if grace and chosen.given and not job_ids:
+        raise Fault("--grace is for jobs that are named by their ids")
+    if await change_chosen("cancel", "told to stop", store, chosen, job_ids, json=json, reason=reason):
         return 0
     found = dict.fromkeys(resolve(store, job_ids))
     reports: dict[str, CancelReport] = {}
@@ -65,10 +63,7 @@ async def cancel(
                 nursery.start_soon(ask, job_id)
     for job_id in found:
         report = reports[job_id]
-        if json:
-            json_line({"id": job_id, **plain(report)})
-        else:
-            line(f"{job_id} {_TEXTS[report.outcome]}")
+        say(f"{job_id} {_TEXTS[report.outcome]}", {"id": job_id, **plain(report)}, json=json)
     return 0 if all(report.outcome in _DONE for report in reports.values()) else FAILED
 
 

@@ -13,7 +13,7 @@ from ..stores.contract import Where
 from ..testing.fold import check_agrees
 from .faults import FAILED
 from .options import DEFAULT_STORE, Json, Store
-from .output import json_line, line
+from .output import line, say
 from .reading import ReadOnly
 from .readonly import open_readonly
 
@@ -33,10 +33,7 @@ def check(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
     with open_readonly(store) as seen:
         for job, text in flaws_of(seen):
             flaws += 1
-            if json:
-                json_line({"job": job, "text": text})
-            else:
-                line(f"{f'job {job}' if job else seen.called}: {text}")
+            say(f"{f'job {job}' if job else seen.called}: {text}", {"job": job, "text": text}, json=json)
         number = sum(seen.count(Where()).values())
     if not json:
         line(f"{number} jobs, {flaws or 'no'} fault{'' if flaws == 1 else 's'}")

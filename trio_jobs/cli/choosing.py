@@ -14,7 +14,7 @@ from .._registry.inside import worker_of
 from .._registry.opening import open_registry
 from .faults import FAILED, Fault
 from .options import Seconds, States, Tags, tags_of
-from .output import json_line, line
+from .output import say
 from .readonly import open_readonly
 from .signals import stopped_by_signals
 from .stand_ins import stand_ins
@@ -52,39 +52,48 @@ class Filtered:
         given |= {"owner": self.owner, "older_than": self.older_than}
         return cast("Filter", {name: value for name, value in given.items() if value is not None})
 
+    @property
+    def given(self) -> bool:
+        """Whether they choose any."""
+        return bool(self.where or self.all)
+
 
 NONE: Final = Filtered()
 
 
-def check_chosen(command: str, ids: Sequence[str], chosen: Filtered) -> None:
-    """Check that jobs are named by their ids, or chosen by options.
-
-    Raises:
-        Fault: They are not, or both.
-    """
-    some = bool(chosen.where or chosen.all)
-    if ids and (some or chosen.dry_run):
-        raise Fault(f"{command} takes ids of jobs, or options that choose them; not both")
-    if not ids and not some:
-        raise Fault(
-            f"{command} takes the id of at least one job; 'trio-jobs list' shows them. Or choose jobs by "
-            "--state, --tag, --handler, --owner or --older-than; --all chooses all that there are"
-        )
-
-
 async def change_chosen(
-    action: Action, done: str, store: str, chosen: Filtered, *, json: bool, reason: str | None = None
-) -> None:
-    """Change the jobs that were chosen, or count them, and print how many they are.
+    action: Action,
+    done: str,
+    store: str,
+    chosen: Filtered,
+    ids: Sequence[str] = (),
+    *,
+    json: bool,
+    reason: str | None = None,
+) -> bool:
+    """Change the jobs that were chosen, or count them, and print how many they are; return whether any were.
 
     Args:
         action: What is done to them.
         done: What is said of them then.
         store: Where they are kept.
         chosen: The options.
+        ids: The jobs that are named in their place.
         json: Whether to print JSON.
         reason: Of a cancellation, free text for the histories.
+
+    Raises:
+        Fault: No jobs are named or chosen, or both; or some could not be changed.
     """
+    if ids:
+        if chosen.given or chosen.dry_run:
+            raise Fault(f"{action} takes ids of jobs, or options that choose them; not both")
+        return False
+    if not chosen.given:
+        raise Fault(
+            f"{action} takes the id of at least one job; 'trio-jobs list' shows them. Or choose jobs by "
+            "--state, --tag, --handler, --owner or --older-than; --all chooses all that there are"
+        )
     with open_readonly(store) as seen:  # the store exists and holds jobs; opening a registry would make it
         named = seen.handlers()
     where = chosen.where
@@ -98,10 +107,9 @@ async def change_chosen(
             report = BulkReport(await jobs.remove_where(**where))
         else:
             report = BulkReport(await jobs.cancel_where(reason, **where))
-    if json:
-        json_line({done: report.count} | ({"dry_run": True} if chosen.dry_run else {}))
-    else:
-        what = f"{report.count}{' or more' if report.more else ''} job{'' if report.count == 1 else 's'}"
-        line(f"{what} {'would be ' if chosen.dry_run else ''}{done}")
+    what = f"{report.count}{' or more' if report.more else ''} job{'' if report.count == 1 else 's'}"
+    record = {done: report.count} | ({"dry_run": True} if chosen.dry_run else {})
+    say(f"{what} {'would be ' if chosen.dry_run else ''}{done}", record, json=json)
     if report.refused:
         raise Fault(f"{report.refused} could not be {done}: {report.message}", FAILED)
+    return True

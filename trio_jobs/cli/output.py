@@ -75,6 +75,14 @@ def json_line(record: Any) -> None:
     print(as_json(plain(record)), flush=True)
 
 
+def say(text: str, record: Any, *, json: bool) -> None:
+    """Print a text, or in its place a record as JSON."""
+    if json:
+        json_line(record)
+    else:
+        line(text)
+
+
 def note(text: str) -> None:
     """Print a line on standard error, at once."""
     print(one_line(text), file=sys.stderr, flush=True)

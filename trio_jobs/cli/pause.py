@@ -11,7 +11,7 @@ from .._registry.opening import open_registry
 from ..stores.pauses import Pauses
 from .faults import Fault
 from .options import DEFAULT_STORE, Json, Store
-from .output import json_line, line
+from .output import say
 from .readonly import open_readonly
 from .signals import stopped_by_signals
 
@@ -50,10 +50,7 @@ async def _set(handlers: tuple[str, ...], store: str, *, everything: bool, pause
                 await (jobs.pause_handlers(*handlers) if paused else jobs.resume_handlers(*handlers))
     with open_readonly(store) as seen:
         pauses = seen.pauses()
-    if json:
-        json_line(fields(pauses))
-    else:
-        line(said(pauses))
+    say(said(pauses), fields(pauses), json=json)
 
 
 def fields(pauses: Pauses) -> dict[str, object]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .._registry.opening import open_registry
-from .choosing import NONE, Filtered, change_chosen, check_chosen
+from .choosing import NONE, Filtered, change_chosen
 from .options import DEFAULT_STORE, Ids, Json, Store
-from .output import json_line, line
+from .output import say
 from .readonly import open_readonly
 from .signals import stopped_by_signals
 from .stand_ins import stand_ins
@@ -22,9 +22,7 @@ async def retry(
     In place of ids, options choose the jobs: those that failed, unless --state says otherwise, and that were
     not submitted again yet. Then only their number is printed.
     """
-    check_chosen("retry", job_ids, chosen)
-    if not job_ids:
-        await change_chosen("retry", "submitted again", store, chosen, json=json)
+    if await change_chosen("retry", "submitted again", store, chosen, job_ids, json=json):
         return
     with open_readonly(store) as seen:
         found = {job_id: seen.job(job_id).handler for job_id in map(seen.resolve, job_ids)}
@@ -32,7 +30,5 @@ async def retry(
     async with stopped_by_signals(), open_registry(store, handlers=handlers, capacity=0) as jobs:
         for job_id in found:
             new = await (await jobs.get(job_id)).resubmit()
-            if json:
-                json_line({"id": job_id, "resubmitted_as": new.id})
-            else:
-                line(f"{job_id} submitted again as {new.id}")
+            record = {"id": job_id, "resubmitted_as": new.id}
+            say(f"{job_id} submitted again as {new.id}", record, json=json)

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from .._registry.opening import open_registry
 from .faults import Fault
 from .options import DEFAULT_STORE, Id, Json, Store, value_of
-from .output import json_line, line
+from .output import say
 from .readonly import resolve
 from .signals import stopped_by_signals
 
@@ -50,10 +50,7 @@ async def send(
         if end:
             cursors.append(await handle.end_inputs())
     for cursor in cursors:
-        if json:
-            json_line({"id": found, "seq": cursor})
-        else:
-            line(str(cursor))
+        say(str(cursor), {"id": found, "seq": cursor}, json=json)
 
 
 def _read(value: str, *, text: bool) -> Any:

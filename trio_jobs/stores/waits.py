@@ -1,4 +1,7 @@
-"""The verbs that wait for changes of a database, and read again when a signal says that one may have come."""
+"""The verbs that wait for changes of a database, and read again when a signal says that one may have come.
+
+Those that claim are here too: `due` waits for nothing where a claim left due jobs behind.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Generic, TypeAlias, TypeVar
 import trio
 
 from .._model.job import Event, Job, JobEnd
+from .contract import Claim, Claimant
 from .rows import Rows
 from .signals import Row, Signals
 
@@ -64,6 +68,25 @@ class Waits(ABC, Generic[S]):
     async def _find_cancelling(self) -> dict[str, float]:
         """Return the running jobs whose cancellation was requested, and the grace."""
         ...
+
+    @abstractmethod
+    async def _claim(
+        self, limit: int, handlers: Collection[str], worker: Claimant
+    ) -> tuple[list[Claim], bool]:
+        """Return what was started of these handlers, and whether yet another job of them is due."""
+        ...
+
+    async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
+        """See `Store.claim`."""
+        seen = self._signals.work.count
+        claims, more = await self._claim(limit, self._rows.claimed, worker)
+        self._more = seen if more else -1
+        return claims
+
+    async def claim_services(self, worker: Claimant) -> list[Claim]:
+        """See `services.KeepsServices`."""
+        names = self._rows.services
+        return (await self._claim(len(names), names, worker))[0]  # there is one of each
 
     async def follow(self, job_id: str, after: int, limit: int) -> list[Event]:
         """See `Store.follow`."""

@@ -18,25 +18,12 @@ _MOST = 2**31 - 2
 class ClaimingCalls(PostgresCalls):
     """Claims, leases, sweeps and pauses."""
 
-    _more: int
     _lease: int | None = None  # the number of its row of leases
-
-    async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
-        """See `Store.claim`."""
-        seen = self._signals.work.count
-        claims, more = await self._claim(limit, self._rows.claimed, worker)
-        self._more = seen if more else -1
-        return claims
-
-    async def claim_services(self, worker: Claimant) -> list[Claim]:
-        """See `services.KeepsServices`."""
-        names = self._rows.services
-        return (await self._claim(len(names), names, worker))[0]  # there is one of each
 
     async def _claim(
         self, limit: int, handlers: Collection[str], worker: Claimant
     ) -> tuple[list[Claim], bool]:
-        """Return what was started, and whether yet another job is due."""
+        """See `Waits`."""
         if not limit and worker.claim is None:
             return [], False
         answer = await self._write(

@@ -87,30 +87,17 @@ class SqliteStore(ScheduleCalls, LimitCalls, Waits[FileSignals]):
 
     # ------------------------------------------------------------ attempts
 
-    async def claim(self, limit: int, worker: Claimant) -> list[Claim]:
-        """See `Store.claim`."""
-        began, seen = self._now(), self._signals.work.count
-        handlers = self._rows.claimed
+    async def _claim(
+        self, limit: int, handlers: Collection[str], worker: Claimant
+    ) -> tuple[list[Claim], bool]:
+        began = self._now()
         rows, more = await self._write(
             lambda tx: verbs.claim(tx, limit, pauses.startable(tx, handlers), worker),
             partial(care.mend_due, limit, handlers),
         )
-        self._more = seen if more else -1
         if rows:
             self._signals.alarm.ring(began + worker.lease)
-        return [self._rows.claim_of(row, worker.claim) for row in rows]
-
-    async def claim_services(self, worker: Claimant) -> list[Claim]:
-        """See `services.KeepsServices`."""
-        began, names = self._now(), self._rows.services
-        most = len(names)  # one of each
-        rows, _ = await self._write(
-            lambda tx: verbs.claim(tx, most, pauses.startable(tx, names), worker),
-            partial(care.mend_due, most, names),
-        )
-        if rows:
-            self._signals.alarm.ring(began + worker.lease)
-        return [self._rows.claim_of(row, worker.claim) for row in rows]
+        return [self._rows.claim_of(row, worker.claim) for row in rows], more
 
     async def heartbeat(
         self, held: Mapping[str, int], lease: float, claims: Mapping[str, str | None] = NO_CLAIMS
