@@ -13,7 +13,7 @@ import trio
 from .._common.states import State
 from .._model.job import Event, Job
 from .._model.limits import LimitStatus
-from .._model.summary import PAGE_JOBS, JobSummary
+from .._model.summary import Page
 from ..stores.contract import Where
 from ..stores.pauses import Pauses
 from ..stores.postgres import PostgresStore
@@ -60,16 +60,9 @@ class ReadOnlyDatabase(ReadOnly):
         """Return the limits of handlers, and those that are pinned."""
         return self._run(self._store.limits)
 
-    def newest(self, where: Where, limit: int) -> list[JobSummary]:
-        """Return the newest jobs that match, the oldest of them first."""
-        found: list[JobSummary] = []
-        after: str | None = None
-        while (wanted := min(limit - len(found), PAGE_JOBS)) > 0:
-            page = self._run(lambda: self._store.find(where, wanted, after=after, newest=True))
-            found += page
-            if (after := page.next) is None:
-                break
-        return found[::-1]
+    def page(self, where: Where, limit: int, after: str | None) -> Page:
+        """Return a page of the jobs that match, the newest first."""
+        return self._run(lambda: self._store.find(where, limit, after=after, newest=True))
 
     def count(self, where: Where) -> dict[State, int]:
         """Return how many jobs match in each state."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 from .._common.states import State
 from .._model.job import Event, Job
 from .._model.limits import LimitStatus
-from .._model.summary import JobSummary
+from .._model.summary import PAGE_JOBS, JobSummary, Page
 from ..stores.contract import Where
 from ..stores.pauses import Pauses
 from .faults import Fault
@@ -42,8 +42,19 @@ class ReadOnly(ABC):
         """Return the limits of handlers, and those that are pinned."""
 
     @abstractmethod
+    def page(self, where: Where, limit: int, after: str | None) -> Page:
+        """Return a page of the jobs that match, the newest first."""
+
     def newest(self, where: Where, limit: int) -> list[JobSummary]:
         """Return the newest jobs that match, the oldest of them first."""
+        found: list[JobSummary] = []
+        after: str | None = None
+        while (wanted := min(limit - len(found), PAGE_JOBS)) > 0:
+            page = self.page(where, wanted, after)
+            found += page
+            if (after := page.next) is None:
+                break
+        return found[::-1]
 
     @abstractmethod
     def count(self, where: Where) -> dict[State, int]:

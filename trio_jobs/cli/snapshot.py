@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ from .._common.errors import SchemaTooNew
 from .._common.states import State
 from .._model.job import Event, Job, Retention
 from .._model.limits import LimitStatus
-from .._model.summary import PAGE_JOBS, JobSummary, page_of, place_of
+from .._model.summary import Page, page_of, place_of
 from ..stores.contract import Where
 from ..stores.pauses import Pauses
 from ..stores.rows import Rows
@@ -86,18 +85,11 @@ class ReadOnlyFile(ReadOnly):
         """Return the limits of handlers, and those that are pinned."""
         return limits.listed(self._tx)
 
-    def newest(self, where: Where, limit: int) -> list[JobSummary]:
-        """Return the newest jobs that match, the oldest of them first."""
-        find = partial(listing.find, self._tx, where, newest=True, make=self._rows.summary_of)
-        found: list[JobSummary] = []
-        after: str | None = None
-        while (wanted := min(limit - len(found), PAGE_JOBS)) > 0:
-            rows, examined = find(wanted, place_of(after))
-            page = page_of(rows, wanted, examined)
-            found += page
-            if (after := page.next) is None:
-                break
-        return found[::-1]
+    def page(self, where: Where, limit: int, after: str | None) -> Page:
+        """Return a page of the jobs that match, the newest first."""
+        make = self._rows.summary_of
+        rows, examined = listing.find(self._tx, where, limit, place_of(after), newest=True, make=make)
+        return page_of(rows, limit, examined)
 
     def count(self, where: Where) -> dict[State, int]:
         """Return how many jobs match in each state."""

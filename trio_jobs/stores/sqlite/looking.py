@@ -52,11 +52,6 @@ def job(tx: Transaction, job_id: str) -> Row:
     return known(tx, "job", job_id)
 
 
-def submission(tx: Transaction, job_id: str) -> Row:
-    """Return the row of what a job was submitted with."""
-    return known(tx, "submission", job_id)
-
-
 def known(tx: Transaction, query: str, job_id: str) -> Row:
     """Return the row that a query gives of a job.
 

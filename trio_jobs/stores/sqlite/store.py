@@ -197,7 +197,7 @@ class SqliteStore(ScheduleCalls, LimitCalls, Waits[FileSignals]):
 
     async def submission(self, job_id: str) -> Submission:
         """See `KeepsSubmissions.submission`."""
-        return self._rows.submission_of(await self._read(looking.submission, job_id))
+        return self._rows.submission_of(await self._read(looking.known, "submission", job_id))
 
     async def find(self, where: Where, limit: int, *, after: str | None = None, newest: bool = False) -> Page:
         """See `Store.find`."""
