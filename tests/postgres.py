@@ -110,9 +110,16 @@ class Server:
     Args:
         durable: Whether what is committed survives a crash of the machine, which costs time.
         settings: Further settings.
+        tls: Its certificate and the key to it, if it is to speak TLS too.
     """
 
-    def __init__(self, *, durable: bool = False, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        durable: bool = False,
+        settings: Mapping[str, str] | None = None,
+        tls: tuple[bytes, bytes] | None = None,
+    ) -> None:
         programs = _programs()
         if programs is None:
             raise RuntimeError(missing())
@@ -121,6 +128,9 @@ class Server:
         self.data = self.folder / "data"
         self.port = free_port()
         self.settings = {**_SETTINGS, **({} if durable else _UNSAFE), **(settings or {})}
+        self._tls = tls
+        if tls is not None:
+            self.settings["ssl"] = "on"
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str = "postgres", *, port: int | None = None, host: str = "127.0.0.1") -> str:
@@ -145,6 +155,11 @@ class Server:
             "initdb", "-D", str(self.data), "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-locale",
             "--no-sync", "--no-instructions",
         )  # fmt: skip
+        for name, content in zip(("server.crt", "server.key"), self._tls or (), strict=False):
+            file = self.data / name
+            file.write_bytes(content)
+            file.chmod(0o600)
+            os.chown(file, self.data.stat().st_uid, self.data.stat().st_gid)
 
     def spawn(self) -> None:
         """Start it, and do not wait until it is ready. It ends with the thread that calls this."""

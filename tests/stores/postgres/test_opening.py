@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import trio
+import trustme
 
 from tests.postgres import Server
 from tests.stores.postgres.parts import options_of
 from tests.stores.postgres.schemas import query
-from trio_jobs import InvalidPayload, Retention, StoreCorrupt, StoreUnavailable
+from trio_jobs import InvalidPayload, Kind, Retention, StoreCorrupt, StoreUnavailable
 from trio_jobs.stores.postgres import migrating
 from trio_jobs.stores.postgres.calls import PostgresCalls
 from trio_jobs.stores.postgres.failures import refused, translated
@@ -25,6 +28,7 @@ from trio_jobs.stores.postgres.opening import (
     schema_of,
     split,
 )
+from trio_jobs.testing.checks import kit
 
 
 async def opens(url: str) -> None:
@@ -119,6 +123,40 @@ async def test_options_with_which_none_connects(postgres_url: str) -> None:
         await opens(f"{postgres_url}?sslmode=require")
     with pytest.raises(ValueError, match='invalid sslmode value: "no"; correct the address'):
         await opens(f"{postgres_url}?sslmode=no")
+
+
+async def test_a_server_with_tls(own_server: Callable[..., Server], tmp_path: Path) -> None:
+    """If its certificate is checked, all four connections are encrypted, and megabytes go both ways; a wrong
+    authority, none, and a host of another name than the certificate's are refused with what to check."""
+    authority, stranger = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "right.pem")
+    stranger.cert_pem.write_to_path(tmp_path / "wrong.pem")
+    mine = authority.issue_cert("localhost")
+    server = own_server(tls=(mine.cert_chain_pems[0].bytes(), mine.private_key_pem.bytes()))
+
+    def url(host: str, root: str) -> str:
+        return f"{server.url(host=host)}?sslmode=verify-full&sslrootcert={tmp_path / root}.pem"
+
+    async with open_postgres(url("localhost", "right"), handlers=[kit.work]) as store:
+        job_id = await kit.started(store)
+        pieces = [str(number) * 50_000 for number in range(10)] * 4
+        await store.append(job_id, 1, Kind.TOKEN, pieces, 0)
+        assert [event.data for event in await store.read(job_id, 2, 100)] == pieces
+        await store.submit([kit.make(key="once")], 0, kit.HOLDER)  # on the one for locks
+        encrypted = """SELECT count(*), count(*) FILTER (WHERE ssl)
+            FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'trio_jobs'"""
+        with trio.fail_after(30):
+            while (found := server.query(encrypted)) != [(4, 4)]:  # the one that listens is made meanwhile
+                assert found[0][0] == found[0][1]
+                await trio.sleep(0.01)
+    with pytest.raises(ValueError, match="certificate verify failed.*; check sslrootcert"):
+        await opens(url("localhost", "wrong"))
+    with pytest.raises(ValueError, match="root certificate file .* does not exist.*; check sslrootcert"):
+        await opens(url("localhost", "none"))
+    with pytest.raises(
+        ValueError, match=r'"localhost".* does not match host name "127\.0\.0\.1"; .*the host\'s name'
+    ):
+        await opens(url("127.0.0.1", "right"))
 
 
 async def test_a_database_that_the_user_may_not_connect_to(postgres_url: str) -> None:
