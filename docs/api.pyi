@@ -36,6 +36,8 @@ def open_registry(
     grace: float = 0.0,
     name: str | None = None,
     schedules: Iterable[Schedule] = (),
+    wrap: Callable[[JobContext[Any]], AbstractAsyncContextManager[Any]] | None = None,
+    on_event: Callable[[JobContext[Any], Kind, Ended | None], object] | None = None,
 ) -> AbstractAsyncContextManager[JobRegistry]: ...
 async def serve_jobs(
     store: str | Store = "memory://",
@@ -49,6 +51,8 @@ async def serve_jobs(
     lease: float = 30.0,
     name: str | None = None,
     schedules: Iterable[Schedule] = (),
+    wrap: Callable[[JobContext[Any]], AbstractAsyncContextManager[Any]] | None = None,
+    on_event: Callable[[JobContext[Any], Kind, Ended | None], object] | None = None,
     task_status: trio.TaskStatus[JobRegistry] = trio.TASK_STATUS_IGNORED,
 ) -> None: ...
 def handler(
@@ -225,6 +229,7 @@ class LineStream(trio.abc.ReceiveChannel[str]):  # `async with jobs.execute_and_
 
 class JobContext(Generic[T]):
     id: str
+    handler: str  # property
     attempt: int
     tags: Mapping[str, str]
     metadata: Mapping[str, Any]

@@ -57,7 +57,7 @@ LIGHT_ON_WINDOWS = {"cffi", "_cffi_backend"}
 HEAVY = {"asyncio", "http.server", "json", "multiprocessing", "socketserver", "sqlite3", "unittest"} | {
     f"{PACKAGE}.{name}"
     for name in (
-        *("_running.inbox", "_running.steps", "stores.log", "stores.memory"),
+        *("_running.hooks", "_running.inbox", "_running.steps", "stores.log", "stores.memory"),
         *("_model.exclusive", "_model.schedule", "_model.ticks", "_registry.schedules", "stores.schedules"),
     )
 }

@@ -29,6 +29,7 @@ from .registry import JobRegistry, end_firing
 if TYPE_CHECKING:  # few programs have limits or schedules
     from .._model.limits import Limit
     from .._model.schedule import Schedule
+    from .._running.hooks import OnEvent, Wrap
     from .firing import Firing
     from .limiting import HandlerLimits
 
@@ -109,7 +110,10 @@ async def _held_up(worker: Worker) -> str | None:
             return f"these handlers are paused: {', '.join(sorted(held))}" if held else ""
 
 
-def _check_limits(capacity: int, window: int, lease: float, grace: float, on_exit: OnExit) -> None:
+def _claimant(
+    name: str | None, lease: float, *, capacity: int, window: int, grace: float, on_exit: OnExit
+) -> Claimant:
+    """Return who claims, once the arguments of `open_registry` are checked."""
     whole("capacity", capacity)
     whole("window", window, 1)
     number("lease", lease)
@@ -117,6 +121,16 @@ def _check_limits(capacity: int, window: int, lease: float, grace: float, on_exi
         raise ValueError("lease must be more than 0 seconds: every attempt would be reclaimed at once")
     number("grace", grace)
     choice("on_exit", on_exit, ("stop", "drain"))
+    return Claimant("worker" if name is None else text("name", name), lease)
+
+
+def _kind_of_worker(wrap: Wrap | None, on_event: OnEvent | None) -> Callable[..., Worker]:
+    if wrap is None and on_event is None:
+        return Worker
+    from .._running.hooks import HookedWorker, check_hooks  # which few programs need
+
+    check_hooks(wrap, on_event)
+    return partial(HookedWorker, wrap=wrap, on_event=on_event)
 
 
 def _limiting(
@@ -144,13 +158,14 @@ def open_registry(
     grace: float = 0.0,
     name: str | None = None,
     schedules: Iterable[Schedule] = (),
+    wrap: Wrap | None = None,
+    on_event: OnEvent | None = None,
 ) -> AbstractAsyncContextManager[JobRegistry, None]:
     """Open a registry for the length of an `async with` block, under which every task of it runs.
 
-    Leaving the block does what `on_exit` says, or stops the jobs if an exception or a cancellation ends it.
-    Then nothing runs any more. What is unfinished in a store that does not outlive the process is CANCELLED
-    (reason `shutdown`); in one that does, it goes on wherever a worker claims it. A handler that does not
-    stop holds up the exit; the log says where.
+    Leaving it does what `on_exit` says, or stops the jobs if an exception or a cancellation ends it. Then
+    nothing runs any more. What is unfinished is CANCELLED (reason `shutdown`) in memory, and goes on in a
+    store that outlives the process. A handler that does not stop holds up the exit; the log says where.
 
     Args:
         store: Where jobs are kept: `memory://`; a file, as in `sqlite:///jobs.db` (relative) or
@@ -165,11 +180,12 @@ def open_registry(
         limits: The limits that handlers share, by name. In a file the last registry that runs jobs decides.
         lease: Seconds without a heartbeat after which another worker may take over an attempt; not in memory.
         on_exit: `stop`: ask jobs to end within `grace`, then cancel them. `drain`: wait for all jobs but
-            those that wait for an input; with a store that outlives the process, for the attempts that run
-            here.
+            those that wait for input; with a store that outlives the process, for attempts that run here.
         grace: Seconds for handlers to end by themselves at a stop.
         name: The worker's name in `started` events; "worker" by default.
         schedules: What submits jobs by the clock, until the block is left.
+        wrap: Gets the context of each attempt; the async context manager that it returns is around it.
+        on_event: Gets the context, kind and `Ended` of each start and end of an attempt here; must be quick.
 
     Raises:
         ValueError: An argument is out of range, or the store does not keep what handlers are marked with.
@@ -180,16 +196,14 @@ def open_registry(
         RuntimeError: On leaving with `drain`, jobs wait that the registry will never run.
         KeyboardInterrupt: A handler raised it.
     """
-    _check_limits(capacity, window, lease, grace, on_exit)
-    claimant = Claimant("worker" if name is None else text("name", name), lease)
+    claimant = _claimant(name, lease, capacity=capacity, window=window, grace=grace, on_exit=on_exit)
     known, declared = Handlers(handlers), _by_name(schedules)
     limiting = _limiting(store, limits, known, declared, capacity)
     opened, services = store_opener(store, known, queue_limit, retention), _services(known, capacity)
-    making = partial(Worker, capacity=capacity, window=window, services=services)
+    making = partial(_kind_of_worker(wrap, on_event), capacity=capacity, window=window, services=services)
     running = partial(_running, claimant=claimant, making=making, on_exit=on_exit, grace=grace)
     block = _registry_block(opened, running, known, declared, limiting, services=services.values())
-    # An exception in the block always comes out; the plain type of a generator's block does not say so.
-    return cast("AbstractAsyncContextManager[JobRegistry, None]", block)
+    return cast("AbstractAsyncContextManager[JobRegistry, None]", block)  # it suppresses no exception
 
 
 @asynccontextmanager
@@ -323,6 +337,8 @@ async def serve_jobs(
     lease: float = 30.0,
     name: str | None = None,
     schedules: Iterable[Schedule] = (),
+    wrap: Wrap | None = None,
+    on_event: OnEvent | None = None,
     task_status: trio.TaskStatus[JobRegistry] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a registry as a task: `jobs = await nursery.start(serve_jobs)`.
@@ -340,6 +356,8 @@ async def serve_jobs(
         lease=lease,
         name=name,
         schedules=schedules,
+        wrap=wrap,
+        on_event=on_event,
     ) as jobs:
         task_status.started(jobs)
         await trio.sleep_forever()

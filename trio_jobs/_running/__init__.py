@@ -11,4 +11,5 @@ In the order in which they tell the story:
     logs        the starts and ends of attempts, in Python's log
     runner      runs attempts, and records how they ended
     worker      claims jobs, and has their attempts run
+    hooks       something of the program's around each attempt, and an observer
 """

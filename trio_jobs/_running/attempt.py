@@ -54,11 +54,13 @@ class Attempt:
         writer: It writes to the job's log.
         context: The job context of the handler.
         wait_first: Waits until the handler may start; None if it may at once.
+        call: What is called in place of the handler, which it calls; None if nothing is around that.
         outcome: How it ended, as the store is to record it; None before, and if another attempt has the job.
         slot: Whether it uses one: child jobs and services do not.
     """
 
     wait_first: Callable[[], Awaitable[None]] | None = None
+    call: Callable[..., Awaitable[Any]] | None = None
     outcome: Outcome | None = None
     slot = True
     _task: trio.lowlevel.Task | None = None
@@ -95,7 +97,7 @@ class Attempt:
                         try:
                             if self.wait_first is not None:
                                 await self.wait_first()
-                            value = await submission.target(context, *submission.args)
+                            value = await (self.call or submission.target)(context, *submission.args)
                             returned = True
                         except BaseException as exc:  # noqa: ASYNC103, BLE001  # kept for below
                             stopped, raised = _split(exc)

@@ -77,6 +77,11 @@ class JobContext(Generic[T]):
         self._attempt = attempt
         self._starts = starts
 
+    @property
+    def handler(self) -> str:
+        """The name of the job's handler."""
+        return self._attempt.claim.submission.handler
+
     # ------------------------------------------------------------ stream
 
     async def send(self, value: T) -> None:

@@ -15,6 +15,7 @@ from .._common.states import UNSPENT, State
 if TYPE_CHECKING:
     from .._model.job import Ended
     from ..stores.contract import Claim
+    from .attempt import Attempt
 
 logger: Final = logging.getLogger("trio_jobs.job")
 _VERBS: Final = {
@@ -25,17 +26,18 @@ _VERBS: Final = {
 }
 
 
-def log_start(claim: Claim) -> None:
+def log_start(attempt: Attempt) -> None:
     """Log that an attempt begins."""
     if logger.isEnabledFor(logging.INFO):
+        claim = attempt.claim
         logger.info("%s: attempt %d started", _named(claim), claim.attempt, extra=_facts(claim))
 
 
-def log_end(claim: Claim, state: State, ended: Ended | None) -> None:
+def log_end(attempt: Attempt, state: State, ended: Ended | None) -> None:
     """Log how an attempt ended: a failure as a warning, with the traceback of the handler.
 
     Args:
-        claim: The attempt.
+        attempt: The attempt.
         state: The job's state now.
         ended: Why; None if it completed.
     """
@@ -44,6 +46,7 @@ def log_end(claim: Claim, state: State, ended: Ended | None) -> None:
     )
     level = logging.WARNING if failed else logging.INFO
     if logger.isEnabledFor(level):
+        claim = attempt.claim
         logger.log(level, "%s %s%s", _named(claim), _VERBS[state], _why(claim, ended), extra=_facts(claim))
 
 

@@ -61,6 +61,8 @@ class Runner:
         closed: Whether the registry's block has been left, though attempts may still run.
         interrupted: Whether a handler raised KeyboardInterrupt.
         patience: Seconds in which an end has to be recorded, once the registry is being left.
+        tell_start: Is called when an attempt begins.
+        tell_end: Is called with how one ended, once that is recorded.
         listener: It hears whether inputs came to attempts; to be run unless logs are read in place.
     """
 
@@ -85,6 +87,8 @@ class Runner:
         self.closed = False
         self.interrupted = False
         self.patience = min(claimant.lease, LAST_WORDS)
+        self.tell_start: Callable[[Attempt], None] = log_start
+        self.tell_end: Callable[[Attempt, State, Ended | None], None] = log_end
         self._at_once = shortcuts.local is not None  # and never unavailable
         self._batches = shortcuts.batches
         self._cursor = StoreCursor if shortcuts.local is None else LocalCursor
@@ -135,7 +139,7 @@ class Runner:
             trio.Cancelled: Something outside the attempt was cancelled.
             BaseException: The failure of a child job, for its parent's nursery.
         """
-        log_start(attempt.claim)
+        self.tell_start(attempt)
         try:
             run, cancelled = await attempt.run()
             if run.error is not None and run.interrupted:
@@ -202,7 +206,7 @@ class Runner:
                 ended = Ended(Reason.USER, error=ended.error)  # requested before it could run again
             elif state is State.FAILED and outcome.transition is Transition.RETRIED and ended is not None:
                 ended = Ended(Reason.RESTARTS, ended.message, ended.error)
-            log_end(claim, state, ended)
+            self.tell_end(attempt, state, ended)
 
     async def _finish_and_claim(
         self, job_id: str, attempt: int, outcome: Outcome, claim: str | None = None
