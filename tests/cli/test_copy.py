@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from contextlib import closing
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.cli.conftest import Cli
+from tests.cli.conftest import WAIT, Cli
 
 
 def query(url: str, sql: str) -> list[tuple[Any, ...]]:
@@ -105,6 +106,29 @@ def test_what_cannot_be_held_leaves_nothing_behind(cli: Cli, full: list[str], po
     assert (status, out) == (1, "")
     assert err.startswith("trio-jobs: job 2 has what PostgreSQL cannot hold: ")
     assert query(postgres_url, "SELECT count(*) FROM trio_jobs.job") == [(0,)]
+
+
+def test_a_copy_that_was_killed_leaves_nothing_behind(cli: Cli, full: list[str], postgres_url: str) -> None:
+    """Killed when jobs and logs were written, it has copied none of them, and the next one copies all."""
+    assert cli("migrate", postgres_url)[0] == 0
+    midway = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'COPY%tag%'"
+    with psycopg.connect(postgres_url) as other:
+        other.execute("LOCK TABLE trio_jobs.tag IN EXCLUSIVE MODE")
+        killed = cli.start("copy", "sqlite:///jobs.db", postgres_url)
+        until = time.monotonic() + WAIT
+        while query(postgres_url, f"{midway} AND datname = current_database()") != [(1,)]:
+            assert killed.poll() is None, killed.communicate()
+            assert time.monotonic() < until
+        killed.kill()
+        killed.wait(WAIT)
+    assert cli("list", "--json", "--store", postgres_url) == (0, "", "")
+    assert cli("check", "--store", postgres_url) == (0, "0 jobs, no faults\n", "")
+    status, out, err = cli("copy", "sqlite:///jobs.db", postgres_url)
+    assert (status, err) == (0, "")
+    assert out.startswith("4 jobs with ")
+    assert [told(cli, one, postgres_url) for one in full] == [
+        told(cli, one, "sqlite:///jobs.db") for one in full
+    ]
 
 
 @pytest.mark.parametrize(
