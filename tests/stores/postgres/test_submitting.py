@@ -127,6 +127,15 @@ async def test_the_queue_is_full_for_those_that_do_not_fit(postgres_url: str) ->
         assert len(await kit.found(store)) == 5
 
 
+async def test_a_claim_of_another_job_makes_no_room(postgres_url: str) -> None:
+    """If the queue is full, a job that is not due is refused, although the same step would start another."""
+    async with opened(postgres_url, queue_limit=1) as (store,):
+        (waits,) = await kit.accept(store, kit.make())
+        with pytest.raises(QueueFull):
+            await store.submit([kit.make(delay=kit.LONG)], 1, kit.HOLDER)
+        assert await kit.found(store) == [waits]
+
+
 async def test_all_of_a_flush_start_at_once(postgres_url: str) -> None:
     """Submits in one flush that claim get their own jobs, if nothing waits, with what they were given."""
     async with opened(postgres_url) as (store,):

@@ -26,11 +26,11 @@ DECLARE
 BEGIN
     IF refused IS NULL AND (SELECT bool_and(one.plain) FROM unnest(read) AS one) THEN
         IF trio_jobs.fits(read) THEN
-            RETURN QUERY SELECT done.place - 1, done.answer FROM trio_jobs.try_submit(read) AS done;
+            RETURN QUERY SELECT done.place - 1, done.answer FROM trio_jobs.submit_plain(read) AS done;
             RETURN;
         ELSIF cardinality(read) > 1 THEN
             BEGIN
-                RETURN QUERY SELECT done.place - 1, done.answer FROM trio_jobs.try_submit(read, calls -> 0) AS done;
+                RETURN QUERY SELECT done.place - 1, done.answer FROM trio_jobs.submit_plain(read, calls -> 0) AS done;
                 RETURN;
             EXCEPTION WHEN SQLSTATE 'TJREF' THEN NULL;
             END;
@@ -60,12 +60,14 @@ END $$;
 CREATE OR REPLACE FUNCTION trio_jobs.submit_one(call json, own json, locks boolean) RETURNS json LANGUAGE plpgsql
 AS $$
 DECLARE
-    read trio_jobs.call[] := ARRAY[json_populate_record(NULL::trio_jobs.call, call)];
-    odd json := CASE WHEN read[1].plain THEN NULL ELSE call -> 'jobs' END;
+    read trio_jobs.call := json_populate_record(NULL::trio_jobs.call, call);
 BEGIN
     FOR again IN REVERSE 100..0 LOOP
         BEGIN
-            RETURN (SELECT done.answer FROM trio_jobs.try_submit(read, own, odd, locks) AS done);
+            IF read.plain THEN
+                RETURN (SELECT done.answer FROM trio_jobs.submit_plain(ARRAY[read], own) AS done);
+            END IF;
+            RETURN trio_jobs.submit_odd(read, call -> 'jobs', own, locks);
         EXCEPTION
             WHEN SQLSTATE 'TJREF' THEN RETURN SQLERRM::json;
             WHEN unique_violation THEN
@@ -76,65 +78,32 @@ BEGIN
     END LOOP;
 END $$;
 
--- Accept the jobs of several plain calls, or of one whose jobs are `odd`; their places begin at 1. Without `own` there is
--- nothing that could refuse them.
-CREATE OR REPLACE FUNCTION trio_jobs.try_submit(
-    calls trio_jobs.call[], own json DEFAULT NULL, odd json DEFAULT NULL, locks boolean DEFAULT true
-) RETURNS TABLE (place int, answer json) LANGUAGE plpgsql
+-- Accept the jobs of plain calls, all at once; the places of the calls begin at 1. Without `own` there is nothing that could
+-- refuse them.
+CREATE OR REPLACE FUNCTION trio_jobs.submit_plain(calls trio_jobs.call[], own json DEFAULT NULL)
+RETURNS TABLE (place int, answer json) LANGUAGE plpgsql
 AS $$
 DECLARE
-    checked boolean := own IS NOT NULL;
-    most bigint := own ->> 'queue';
-    waiting bigint := CASE WHEN most IS NOT NULL THEN trio_jobs.waiting_jobs('all', '') END;
     at double precision := trio_jobs.clock();
-    starts boolean := odd IS NULL AND trio_jobs.starting(calls, at);
-    claiming int[] := '{1}';
-    new json;
-    stand json;
-    ids text[];
-    number bigint;
-    fresh bigint[] := '{}';
-    taking int := 0;  -- of these, how many need room
-    room record;
+    starts boolean := trio_jobs.starting(calls, at);
+    excess bigint;
+    claiming int[] := ARRAY(
+        SELECT one.ordinality FROM unnest(calls) WITH ORDINALITY AS one
+        WHERE one."limit" > 0 AND NOT (starts AND coalesce(one.at_once, false))
+    );
+    fresh bigint[];
 BEGIN
-    IF checked THEN
+    IF own IS NOT NULL THEN
         PERFORM trio_jobs.refuse(trio_jobs.lost_submitter(calls));
+        excess := trio_jobs.excess(own);
     END IF;
-    IF odd IS NULL THEN
-        fresh := ARRAY(SELECT added.number FROM trio_jobs.insert_jobs(calls, starts, at) AS added);
-        taking := cardinality(fresh);
-        IF starts AND taking < (SELECT sum(cardinality(one.jobs)) FROM unnest(calls) AS one) THEN
-            RAISE serialization_failure;  -- another transaction has just added one of them
-        END IF;
-        claiming := ARRAY(
-            SELECT one.ordinality FROM unnest(calls) WITH ORDINALITY AS one
-            WHERE one."limit" > 0 AND NOT (starts AND coalesce(one.at_once, false))
-        );
-    ELSE
-        FOR new IN SELECT value FROM json_array_elements(odd) LOOP
-            stand := trio_jobs.stand_of(new, locks);
-            ids := ids || coalesce(stand ->> 'known', new ->> 'id');
-            CONTINUE WHEN stand ->> 'known' IS NOT NULL;
-            number := (SELECT added.number FROM trio_jobs.insert_jobs(ARRAY[
-                json_populate_record(NULL::trio_jobs.call, json_build_object(
-                    'jobs', json_build_array(new), 'behind', stand -> 'behind', 'put_off', stand -> 'put_off', 'due', stand -> 'due'
-                ))
-            ], false, coalesce((stand ->> 'at')::float8, trio_jobs.clock())) AS added);
-            CONTINUE WHEN number IS NULL;  -- it was accepted before
-            fresh := fresh || number;
-            taking := taking + (stand ->> 'has_room' = 'false' AND new ->> 'service' IS DISTINCT FROM 'true')::int;
-            UPDATE trio_jobs.job SET resubmitted_as = new ->> 'id' WHERE id = new ->> 'resubmitted_from';
-        END LOOP;
-        at := trio_jobs.clock();
-        PERFORM trio_jobs.keep_few((own -> 'keep' ->> 'finished')::bigint, json_array_length(stand -> 'ended'));
+    fresh := ARRAY(SELECT added.number FROM trio_jobs.insert_jobs(calls, starts, at) AS added);
+    IF starts AND cardinality(fresh) < (SELECT sum(cardinality(one.jobs)) FROM unnest(calls) AS one) THEN
+        RAISE serialization_failure;  -- another transaction has just added one of them
     END IF;
-    IF checked THEN
-        PERFORM trio_jobs.refuse(trio_jobs.enter_lanes(fresh));
-        PERFORM trio_jobs.refuse(trio_jobs.refusal('QueueFull', to_json(most)))
-        WHERE taking > 0 AND waiting + taking > most AND (cardinality(calls) > 1 OR waiting + taking - least(
-            CASE WHEN stand ->> 'behind' = 'true' THEN 0 ELSE coalesce(calls[1]."limit", 0) END,
-            (SELECT count(*) FROM trio_jobs.job WHERE job.number = ANY (fresh) AND job.due <= at)
-        ) > most);
+    IF own IS NOT NULL THEN
+        excess := excess + nullif(cardinality(fresh), 0);
+        PERFORM trio_jobs.check_waiting(fresh, excess, own, CASE WHEN cardinality(calls) = 1 THEN calls[1]."limit" END, at);
     END IF;
     RETURN QUERY
     SELECT one.ordinality::int, json_strip_nulls(json_build_object(
@@ -147,18 +116,88 @@ BEGIN
     ) AS new
     WHERE one.ordinality <> ALL (claiming);
     FOREACH place IN ARRAY claiming LOOP
-        answer := trio_jobs.came_in(calls[place], at, ids, stand);
+        answer := trio_jobs.came_in(calls[place], at, NULL, NULL);
         RETURN NEXT;
     END LOOP;
-    IF NOT checked THEN
-        RETURN;
+    IF own IS NOT NULL AND fresh <> '{}' THEN
+        PERFORM trio_jobs.check_left(calls, fresh, excess, own);
     END IF;
-    PERFORM trio_jobs.refuse(trio_jobs.refusal('QueueFull', to_json(most)))  -- perhaps others were claimed
-    WHERE taking > 0 AND waiting + taking > most AND trio_jobs.waiting_jobs('all', '') > most;
+END $$;
+
+-- Accept the jobs of a call, given as JSON too, one after the other: where each stands depends on those that are there.
+CREATE OR REPLACE FUNCTION trio_jobs.submit_odd(call trio_jobs.call, jobs json, own json, locks boolean) RETURNS json
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    excess bigint := trio_jobs.excess(own);
+    at double precision;
+    new json;
+    stand json;
+    ids text[];
+    number bigint;
+    fresh bigint[] := '{}';
+    taking int := 0;  -- of these, how many need room
+    answer json;
+BEGIN
+    PERFORM trio_jobs.refuse(trio_jobs.lost_submitter(ARRAY[call]));
+    FOR new IN SELECT value FROM json_array_elements(jobs) LOOP
+        stand := trio_jobs.stand_of(new, locks);
+        ids := ids || coalesce(stand ->> 'known', new ->> 'id');
+        CONTINUE WHEN stand ->> 'known' IS NOT NULL;
+        number := (SELECT added.number FROM trio_jobs.insert_jobs(ARRAY[
+            json_populate_record(NULL::trio_jobs.call, json_build_object(
+                'jobs', json_build_array(new), 'behind', stand -> 'behind', 'put_off', stand -> 'put_off', 'due', stand -> 'due'
+            ))
+        ], false, coalesce((stand ->> 'at')::float8, trio_jobs.clock())) AS added);
+        CONTINUE WHEN number IS NULL;  -- it was accepted before
+        fresh := fresh || number;
+        taking := taking + (stand ->> 'has_room' = 'false' AND new ->> 'service' IS DISTINCT FROM 'true')::int;
+        UPDATE trio_jobs.job SET resubmitted_as = new ->> 'id' WHERE id = new ->> 'resubmitted_from';
+    END LOOP;
+    at := trio_jobs.clock();
+    PERFORM trio_jobs.keep_few((own -> 'keep' ->> 'finished')::bigint, json_array_length(stand -> 'ended'));
+    excess := excess + nullif(taking, 0);
+    PERFORM trio_jobs.check_waiting(fresh, excess, own, CASE WHEN stand ->> 'behind' = 'true' THEN 0 ELSE call."limit" END, at);
+    answer := trio_jobs.came_in(call, at, ids, stand);
+    IF taking > 0 THEN
+        PERFORM trio_jobs.check_left(ARRAY[call], fresh, excess, own);
+    END IF;
+    RETURN answer;
+END $$;
+
+-- Return how many more jobs wait than may: fewer than none if there is room, and null if no bound is given.
+CREATE OR REPLACE FUNCTION trio_jobs.excess(own json) RETURNS bigint LANGUAGE plpgsql
+AS $$
+BEGIN
+    RETURN CASE WHEN own ->> 'queue' IS NOT NULL THEN trio_jobs.waiting_jobs('all', '') - (own ->> 'queue')::bigint END;
+END $$;
+
+-- Refuse new jobs before any is claimed if a limit has no room for them, or if too many would wait although as many of the
+-- new jobs as are due, up to `claims`, were claimed.
+CREATE OR REPLACE FUNCTION trio_jobs.check_waiting(
+    fresh bigint[], excess bigint, own json, claims int, at double precision
+) RETURNS void LANGUAGE plpgsql
+AS $$
+BEGIN
+    PERFORM trio_jobs.refuse(trio_jobs.enter_lanes(fresh));
+    PERFORM trio_jobs.refuse(trio_jobs.refusal('QueueFull', own -> 'queue'))
+    WHERE excess > 0 AND excess > least(
+        coalesce(claims, 0), (SELECT count(*) FROM trio_jobs.job WHERE job.number = ANY (fresh) AND job.due <= at)
+    );
+END $$;
+
+-- Refuse new jobs if after the claims too many wait, in all or of an owner: perhaps others were claimed.
+CREATE OR REPLACE FUNCTION trio_jobs.check_left(calls trio_jobs.call[], fresh bigint[], excess bigint, own json) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    room record;
+BEGIN
+    PERFORM trio_jobs.refuse(trio_jobs.refusal('QueueFull', own -> 'queue')) WHERE excess > 0 AND trio_jobs.excess(own) > 0;
     FOR room IN
         SELECT one.key AS owner, min(one.value::bigint) AS most
         FROM unnest(calls) AS each, json_each_text(each.rooms) AS one
-        WHERE taking > 0 AND one.key IN (SELECT job.owner FROM trio_jobs.job WHERE job.number = ANY (fresh))
+        WHERE one.key IN (SELECT job.owner FROM trio_jobs.job WHERE job.number = ANY (fresh))
         GROUP BY 1
     LOOP
         PERFORM trio_jobs.refuse(
