@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import psycopg
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
+from tests.stores.postgres.lockstep import open_in_lockstep
 from trio_jobs import Kind, State
 from trio_jobs.stores import Claimant, Where
 from trio_jobs.stores.postgres import PostgresStore, notices, open_postgres
 from trio_jobs.stores.postgres.answers import Changes
 from trio_jobs.stores.postgres.connection import Connection
 from trio_jobs.stores.postgres.notices import Notice
+from trio_jobs.stores.postgres.opening import migrated
 from trio_jobs.testing.checks.kit import completed, make, work
 
 WORKER = Claimant("worker", 60.0)
@@ -93,6 +97,29 @@ async def test_hints_in_a_row_go_out_at_once(postgres_url: str, monkeypatch: pyt
             await answered(
                 partial(other.follow, job, 2 + seq, 9), partial(one.append, job, 1, Kind.TOKEN, ["a"], seq)
             )
+
+
+def test_hints_are_few_under_load(postgres_url: str) -> None:
+    """A process that commits 100 times in 100 ms sends a hint each 10 ms, and none more often."""
+    jobs: list[str] = []
+
+    async def load() -> None:
+        async with open_in_lockstep(postgres_url, handlers=[work]) as store:
+            jobs.append(await started(store))
+            for seq in range(100):
+                await store.append(jobs[0], 1, Kind.TOKEN, ["a"], seq)
+                await trio.sleep(0.001)  # in virtual time
+
+    trio.run(migrated, postgres_url)
+    with psycopg.connect(postgres_url, autocommit=True) as ear:
+        ear.execute("LISTEN trio_jobs")
+        trio.run(load, clock=MockClock(autojump_threshold=0))
+        ear.execute("NOTIFY trio_jobs, 'the end'")
+        told = ear.notifies(timeout=30)
+        heard = [*takewhile(lambda text: text != "the end", (one.payload for one in told))]
+        told.close()  # it holds the connection
+    assert 10 <= len(heard) <= 14  # after a pause, some may follow each other
+    assert all(jobs[0] in hint for hint in heard)
 
 
 @pytest.mark.parametrize("query", ["", "?pooler=transaction"])
