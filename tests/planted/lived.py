@@ -89,6 +89,14 @@ LIVED = [
         "lives",
     ),
     Bug(
+        "a handler's wait for a child is not repeated",
+        "a job fails because the store was unavailable while it waited for its child",
+        "_running/worker.py",
+        "return JobHandle(self._patient, child.id)",
+        "return JobHandle(self, child.id)",
+        "lives",
+    ),
+    Bug(
         "the rest of a batch is not claimed",
         "of several jobs that were submitted at once only the first ones run",
         "stores/memory.py",

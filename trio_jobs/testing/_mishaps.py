@@ -70,6 +70,7 @@ class SteeredConnection(Connection):
         before = max(self._away_until, *(end for _, end in self.troubles), -inf)
         again = trio.current_time() < before + _RECOVERY
         self._away_until = trio.current_time() + seconds
+        self._release()  # who waits for an answer hears of it
         if long or again:
             self.be_troubled(self._away_until + _RECOVERY)
 
@@ -80,8 +81,7 @@ class SteeredConnection(Connection):
 
     async def call(self, name: str, verb: Callable[[], Awaitable[T]]) -> T:
         """See `Connection.call`."""
-        if trio.current_time() < self._away_until:
-            raise StoreUnavailable("the store is away for a moment")
+        self._check()
         mishap = self._next.pop(name, Mishap())
         if not mishap.heard:
             await self._suffer(name, mishap)
@@ -90,6 +90,11 @@ class SteeredConnection(Connection):
             await self._suffer(name, mishap)
             self._check()
         return answer
+
+    def _check(self) -> None:
+        super()._check()
+        if trio.current_time() < self._away_until:
+            raise StoreUnavailable("the store is away for a moment")
 
     async def _suffer(self, name: str, mishap: Mishap) -> None:
         if mishap.lost:

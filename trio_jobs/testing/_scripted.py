@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import trio
 
-from .._common.errors import AwaitInput, KeyConflict, Permanent, RetryAfter, StoreUnavailable
+from .._common.errors import AwaitInput, KeyConflict, Permanent, RetryAfter
 from .._model.handler import handler
 from .._model.limits import Limit
 from .._running.context import JobContext
@@ -124,8 +124,7 @@ async def _take(job: JobContext[str], steps: Sequence[Step]) -> str | None:  # n
                 return "heeded"
         elif what == "await child":
             spawned = await job.spawn(child, amount)
-            with suppress(StoreUnavailable):
-                await spawned.wait()
+            await spawned.wait()
         elif what != "tidy":
             await job.spawn(child, amount, 0.5 if what == "child" else 25.0)
     return None
