@@ -168,6 +168,12 @@ class Server:
         command = [str(self._programs / "postgres"), "-D", str(self.data), *options]
         self._process = spawn(command, self.folder / "log")
 
+    def answers(self) -> bool:
+        """Return whether it can be connected to."""
+        with suppress(psycopg.OperationalError), psycopg.connect(self.url(), connect_timeout=5):
+            return True
+        return False
+
     def wait(self) -> None:
         """Wait until it answers.
 
@@ -176,9 +182,7 @@ class Server:
         """
         assert self._process is not None
         until = time.monotonic() + _PATIENCE
-        while True:
-            with suppress(psycopg.OperationalError), psycopg.connect(self.url(), connect_timeout=5):
-                return
+        while not self.answers():
             if self._process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"PostgreSQL does not start: {(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.02)  # noqa: TID251  # it is awaited in a thread, or by a fixture

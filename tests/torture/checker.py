@@ -18,6 +18,7 @@ import listening
 import taking_turns
 from evidence import OVER, Evidence, Rule, load
 from journal import entries
+from uptime import uptime
 
 AUDIT = """
 CREATE TABLE audit_job (
@@ -39,10 +40,13 @@ CREATE TRIGGER audit_said AFTER INSERT ON trio_jobs_event BEGIN
     INSERT INTO audit_event SELECT NULL, number, new.id & 4294967295, new.attempt, new.kind, attempt
         FROM trio_jobs_job WHERE number = new.id >> 32;
 END;
-CREATE TABLE audit_tick (place INTEGER PRIMARY KEY, name TEXT, old REAL, new REAL, paused INTEGER);
+CREATE TABLE audit_tick (
+    place INTEGER PRIMARY KEY, name TEXT, old REAL, new REAL, paused INTEGER, at REAL
+);
 CREATE TRIGGER audit_ticked AFTER UPDATE OF last_tick ON trio_jobs_schedule
 WHEN new.last_tick <> old.last_tick BEGIN
-    INSERT INTO audit_tick VALUES (NULL, new.name, old.last_tick, new.last_tick, new.paused);
+    INSERT INTO audit_tick VALUES (NULL, new.name, old.last_tick, new.last_tick, new.paused,
+        (julianday('now') - 2440587.5) * 86400.0);
 END;
 """
 
@@ -61,7 +65,7 @@ MOVES = {(state, after) for (state, _), after in NEXT.items()} | {(None, "queued
 SILENT = {"token", "progress", "saved", "step"}
 FROM_OUTSIDE = {"cancel_requested", "input", "inputs_ended"}
 SLACK = 10.0
-"""Seconds more than a lease that a lost job may wait for a worker which is up, on a busy machine."""
+"""Seconds more than a lease that a lost job may wait while a worker is up, on a busy machine."""
 
 
 @attrs.define
@@ -279,7 +283,11 @@ def readers_agree(evidence: Evidence) -> Iterator[str]:
 
 
 def the_dead_are_replaced(evidence: Evidence) -> Iterator[str]:
-    """Yield jobs that waited too long after their worker was killed."""
+    """Yield jobs that waited too long after their worker was killed.
+
+    Time in which the server was down, or in which no worker was up, does not count.
+    """
+    up = uptime(evidence.journal)
     epoch = evidence.db.execute("SELECT value FROM trio_jobs_meta WHERE name = 'epoch'").fetchone()
     started = {entry["name"]: entry["at"] for entry in evidence.said("start")}
     names = sorted(started, key=lambda name: (name.partition(".")[0], started[name]))
@@ -291,7 +299,7 @@ def the_dead_are_replaced(evidence: Evidence) -> Iterator[str]:
             lost = two.kind in {"retried", "failed"} and two.data["reason"] == "worker_lost"
             worker = next((e.data for e in job.log if e.kind == "started" and e.attempt == two.attempt), None)
             if lost and worker in died and one.attempt == two.attempt and epoch:
-                waited = two.at - epoch[0] - died[worker]
+                waited = up.within(died[worker], two.at - epoch[0])
                 if waited > evidence.lease + SLACK:
                     yield f"job {job.id} waited {waited:.1f} s after {worker} had died"
 

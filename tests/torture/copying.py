@@ -25,7 +25,8 @@ CREATE TABLE audit.event (
     current int
 );
 CREATE TABLE audit.tick (
-    place bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text, old float8, new float8, paused boolean
+    place bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text, old float8, new float8, paused boolean,
+    at float8
 );
 CREATE FUNCTION audit.changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     INSERT INTO audit.job (job, id, old_state, new_state, old_attempt, new_attempt, old_seq, new_seq)
@@ -39,8 +40,8 @@ CREATE FUNCTION audit.said() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     RETURN NULL;
 END $$;
 CREATE FUNCTION audit.ticked() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO audit.tick (name, old, new, paused)
-    VALUES (new.name, old.last_tick, new.last_tick, new.paused);
+    INSERT INTO audit.tick (name, old, new, paused, at)
+    VALUES (new.name, old.last_tick, new.last_tick, new.paused, extract(epoch FROM clock_timestamp()));
     RETURN NULL;
 END $$;
 CREATE TRIGGER audit_born AFTER INSERT ON trio_jobs.job FOR EACH ROW EXECUTE FUNCTION audit.changed();
@@ -74,7 +75,7 @@ _COPIED = (
         "place, job, id, old_state, new_state, old_attempt, new_attempt, old_seq, new_seq",
     ),
     ("audit_event", "audit.event", "place, job, seq, attempt, kind, current"),
-    ("audit_tick", "audit.tick", "place, name, old, new, paused"),
+    ("audit_tick", "audit.tick", "place, name, old, new, paused, at"),
 )
 
 

@@ -33,22 +33,22 @@ class Place(Protocol):
         url: Its address.
         points: Places in its code at which a worker is killed, each as in `commit/before`.
         dies: Whether it may be killed as well.
-        away: Seconds for which it may be out of reach then, with all that has to begin anew.
     """
 
     url: str
     points: tuple[str, ...]
     dies: bool
-    away: float
 
     def prepare(self) -> None:
         """Make the store, with triggers that record every change."""
 
-    def kill(self, seconds: float) -> None:
-        """Kill what keeps the store, for a while."""
+    def kill(self, seconds: float) -> bool:
+        """Kill what keeps the store, for a while, and return whether it was there to be killed."""
+        ...
 
-    def tend(self) -> None:
-        """Start again what was killed, when its time has come."""
+    def tend(self) -> bool:
+        """Start again what was killed, when its time has come, and return whether it has come back now."""
+        ...
 
     def unfinished(self) -> int:
         """Return how many jobs have not ended."""
@@ -71,7 +71,6 @@ class FilePlace:
 
     points = tuple(f"{name}/{when}" for name in ("begin", "serve", "commit") for when in ("before", "after"))
     dies = False
-    away = 0.0
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "jobs.db"
@@ -84,11 +83,11 @@ class FilePlace:
         db.execute(AUDIT)
         db.close()
 
-    def kill(self, seconds: float) -> None:
+    def kill(self, seconds: float) -> bool:
         raise NotImplementedError
 
-    def tend(self) -> None:
-        pass
+    def tend(self) -> bool:
+        return False
 
     def unfinished(self) -> int:
         with closing(sqlite3.connect(self._path, timeout=30)) as db:
@@ -110,12 +109,12 @@ class ServerPlace:
 
     points = tuple(f"{name}/{when}" for name in ("_flush", "_answer") for when in ("before", "after"))
     dies = True
-    away = 20.0
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "jobs.db"
         self._server = Server(durable=True)
         self._back_at: float | None = None
+        self._answers = True
         self.url = self._server.url()
 
     def prepare(self) -> None:
@@ -128,15 +127,21 @@ class ServerPlace:
         trio.run(make)
         self._server.query(AUDIT_OF_SCHEMA)
 
-    def kill(self, seconds: float) -> None:
-        if self._back_at is None:
-            self._server.kill()
-            self._back_at = time.monotonic() + seconds
+    def kill(self, seconds: float) -> bool:
+        if self._back_at is not None:
+            return False
+        self._server.kill()
+        self._back_at, self._answers = time.monotonic() + seconds, False
+        return True
 
-    def tend(self) -> None:
+    def tend(self) -> bool:
         if self._back_at is not None and time.monotonic() > self._back_at:
             self._back_at = None
             self._server.spawn()
+        if self._answers or self._back_at is not None:
+            return False
+        self._answers = self._server.answers()
+        return self._answers
 
     def unfinished(self) -> int:
         try:

@@ -134,9 +134,8 @@ class Torture:
         others = [one for one in self._processes if one.role != "work"]
         dice = self._random.random()
         if self._place.dies and self._random.random() < _SERVER:
-            self.counts["server killed"] += 1
-            self._journal.note("server")
-            self._place.kill(self._random.choice((0.0, 0.3, 1.5)))
+            self._journal.note("server", answers=False)
+            self.counts["server killed"] += self._place.kill(self._random.choice((0.0, 0.3, 1.5)))
         if dice < 0.65:
             self._send(self._random.choice(workers), signal.SIGKILL)
         elif dice < 0.85:
@@ -157,11 +156,11 @@ class Torture:
 
     def _tend(self, *, calm: bool = False) -> None:
         """Continue paused processes, and restart killed ones."""
-        self._place.tend()
+        if self._place.tend():
+            self._journal.note("server", answers=True)
         for process in self._processes:
             if process.stopped and time.monotonic() > process.stopped_until:
-                process.stopped = False
-                os.kill(process.pid, signal.SIGCONT)
+                self._send(process, signal.SIGCONT)
             pid, status = os.waitpid(process.pid, os.WNOHANG)
             if pid:
                 self._count(status)
@@ -180,7 +179,7 @@ class Torture:
         """Stop submitting, let all jobs end without faults, and return how many seconds that took."""
         (self.folder / ENOUGH).touch()
         for process in self._processes:
-            os.kill(process.pid, signal.SIGCONT)
+            self._send(process, signal.SIGCONT)
         began = time.monotonic()
         while (
             self._place.unfinished() or not self._have_submitted()
@@ -256,7 +255,7 @@ def main() -> int:
         version = place.version()
     finally:
         place.remove()
-    report = check(folder, lease + place.away)
+    report = check(folder, lease)
     faults += [*report.faults, *torture.crashes()]
     if given.stops is not None:
         faults += torture.lost()

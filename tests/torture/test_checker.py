@@ -76,6 +76,7 @@ JOURNAL: list[dict[str, Any]] = [
     {"what": "event", "job": "a", "seq": 2, "attempt": 1, "kind": "started", "data": None},
     {"what": "start", "name": "worker0.1"},
     {"what": "start", "name": "worker0.2"},
+    {"what": "works"},
 ]
 SENT: list[dict[str, Any]] = [
     {"what": "submitted", "key": "l", "job": "b"},
@@ -149,6 +150,7 @@ class Scene:
         key: str | None,
         log: list[tuple[Any, ...]],
         exclusive: str | None = None,
+        at: float = 100.0,
     ) -> None:
         """Write a job, change by change."""
         self.sql(
@@ -156,7 +158,6 @@ class Scene:
             " VALUES (?, ?, 'queued', 0, 0, 1, 1, ?, ?)",
             *(number, job_id, key, exclusive),
         )
-        at = 100.0
         for seq, attempt, kind, data, *received in log:
             state = STATES.get(kind)
             self.sql(
@@ -260,6 +261,36 @@ def crowd(scene: Scene) -> None:
     turned(5, at=100.15)(scene)
 
 
+def skipping(at: float) -> Callable[[Scene], None]:
+    """Let a schedule fire for 102 at a moment, without the tick before, and add its job."""
+
+    def change(scene: Scene) -> None:
+        scene.sql("UPDATE trio_jobs_schedule SET last_tick = 102.0")
+        scene.sql("UPDATE audit_tick SET at = ? WHERE new = 102.0", at)
+        scene.sql("INSERT INTO trio_jobs_tag VALUES (7, 'schedule', 'each')")
+        scene.write(7, "g", None, DONE, at=at)
+
+    return change
+
+
+def waiting(*entries: dict[str, Any]) -> Callable[[Scene], None]:
+    """Let a job wait from 100 to 120 for a worker, and add lines to the journal."""
+
+    def change(scene: Scene) -> None:
+        scene.sql("UPDATE trio_jobs_event SET at = 120.0 WHERE id = ?", 1 << 32 | 5)
+        scene.journal += entries
+
+    return change
+
+
+def answering(answers: bool, at: float) -> dict[str, Any]:
+    return {"what": "server", "answers": answers, "at": at}
+
+
+def stopped(number: str, at: float) -> dict[str, Any]:
+    return {"what": "signal", "number": number, "name": "worker0", "generation": 1, "at": at}
+
+
 def lose_workers(scene: Scene) -> None:
     """Let a job lose a fourth worker in a row."""
     for seq in range(9, 12):
@@ -342,12 +373,23 @@ WRONGS: list[tuple[str, Callable[[Scene], None]]] = [
     ("names_were_held", turned(2, at=101.0)),
     ("limits_are_not_overshot", crowd),
     ("handlers_keep_to_limits", crowd),
-    ("each_tick_fires_once", sql("UPDATE trio_jobs_schedule SET last_tick = 102.0")),
+    ("each_tick_fires_once", skipping(160.9)),
     ("each_tick_fires_once", sql("UPDATE trio_jobs_schedule SET last_tick = 101.0")),
     ("each_tick_fires_once", sql("UPDATE audit_tick SET paused = 1")),
     ("each_tick_fires_once", sql("INSERT INTO trio_jobs_tag VALUES (5, 'schedule', 'each')")),
     ("each_tick_fires_once", sql("UPDATE trio_jobs_event SET at = 99.9 WHERE id = ?", 6 << 32 | 1)),
-    ("the_dead_are_replaced", sql("UPDATE trio_jobs_event SET at = 120.0 WHERE id = ?", 1 << 32 | 5)),
+    ("the_dead_are_replaced", waiting()),
+    ("the_dead_are_replaced", waiting(answering(False, 112.0))),
+    ("the_dead_are_replaced", waiting(stopped("SIGKILL", 112.0))),
+    ("the_dead_are_replaced", waiting(stopped("SIGSTOP", 101.0), stopped("SIGCONT", 102.0))),
+]
+RIGHTS: list[Callable[[Scene], None]] = [
+    skipping(161.0),
+    waiting(answering(False, 102.0), answering(True, 118.0)),
+    waiting(stopped("SIGKILL", 102.0)),
+    waiting(stopped("SIGSTOP", 102.0), stopped("SIGCONT", 118.0)),
+    waiting({"what": "failpoint", "at": 102.0}),
+    waiting({"what": "start", "name": "worker0.3", "at": 102.0}),
 ]
 
 
@@ -356,6 +398,13 @@ def test_what_is_wrong_is_found(scene: Scene, rule: str, spoil: Callable[[Scene]
     """Each made-up fault is reported by its rule."""
     spoil(scene)
     assert any(fault.startswith(f"{rule}: ") for fault in scene.faults())
+
+
+@pytest.mark.parametrize("change", RIGHTS, ids=range(len(RIGHTS)))
+def test_what_nobody_could_do_is_no_fault(scene: Scene, change: Callable[[Scene], None]) -> None:
+    """A tick that was late for a minute may be left out, and a job waits while nothing is up."""
+    change(scene)
+    assert [fault for fault in scene.faults() if fault.startswith(("each_tick", "the_dead"))] == []
 
 
 def test_a_damaged_file_is_found(scene: Scene) -> None:
