@@ -205,7 +205,7 @@ class Reads(Group[Read]):
         groups: dict[object, list[Read]] = {}
         for call in calls:
             groups.setdefault(call.statement[0] if call.key else call, []).append(call)
-        answers = await connection.run(*([_joined(group)] for group in groups.values()))
+        answers = await connection.run(*([_for_all(group)] for group in groups.values()))
         for group, answer in zip(groups.values(), answers, strict=True):
             if isinstance(answer, psycopg.Error):
                 for call in group:
@@ -218,7 +218,7 @@ class Reads(Group[Read]):
                 call.answer()
 
 
-def _joined(calls: Sequence[Read]) -> Statement:
+def _for_all(calls: Sequence[Read]) -> Statement:
     """Return the statement of calls that have the same one, for all their elements."""
     sql, values = calls[0].statement
     if len(calls) == 1:
@@ -295,9 +295,7 @@ class Writes(Group[Write]):
         verbs: dict[str, list[Write]] = {}
         for call in calls:
             verbs.setdefault(call.verb, []).append(call)
-        statements = [
-            (_statement(self._schema, verb), [self._joined(found)]) for verb, found in verbs.items()
-        ]
+        statements = [(_statement(self._schema, verb), [self._array(found)]) for verb, found in verbs.items()]
         (answer,) = await connection.run([*self._begin, *statements, _COMMIT])
         if isinstance(answer, psycopg.Error):
             await connection.run([_ROLLBACK])
@@ -312,7 +310,8 @@ class Writes(Group[Write]):
                     found[int(place)].reply = reply
         return changes
 
-    def _joined(self, calls: Sequence[Write]) -> bytes:
+    def _array(self, calls: Sequence[Write]) -> bytes:
+        """Return calls of a function as the JSON array that it takes."""
         first, *others = [call.json for call in calls]
         both = self._own[:-1] + (first[1:] if first == b"{}" else b"," + first[1:])
         return b"[" + b",".join([both, *others]) + b"]"
