@@ -277,7 +277,10 @@ class Runner:
         return answer != "already_over"
 
     async def cancel(self, job_id: str, reason: str | None, grace: float, patience: float) -> CancelReport:
-        """Cancel a job, and wait until it has ended; see `JobHandle.cancel`."""
+        """Cancel a job, and wait until it has ended; see `JobHandle.cancel`.
+
+        A repeated call may report `already_over`, as the one before may have ended the job.
+        """
         began = trio.current_time()
         if not await self.request_cancel(job_id, reason, grace):
             return CancelReport("already_over", trio.current_time() - began)

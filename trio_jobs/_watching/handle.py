@@ -298,8 +298,9 @@ class JobHandle(Generic[T_co, R_co]):
     ) -> CancelReport:
         """Cancel the job, and wait until it has ended. A checkpoint.
 
-        Cancelling this call leaves the request in force. For a job on a server, if the connection was lost
-        meanwhile, `already_over` may mean that this very call ended the job before.
+        Cancelling this call leaves the request in force. If it is called again after that or after
+        `StoreUnavailable`, `already_over` may mean that the first call ended the job. For a job on a server,
+        one call may say so too, as it is repeated if the connection was lost meanwhile.
 
         Args:
             reason: Free text for the job's log.
