@@ -30,6 +30,7 @@ from trio_jobs import (
     State,
     StoreCorrupt,
     StoreUnavailable,
+    StoreUnfit,
     StreamGap,
     StreamRestarted,
     TrioJobsError,
@@ -60,6 +61,7 @@ EVERY: list[tuple[TrioJobsError, str, dict[str, object]]] = [
         {"name": "c", "known": []},
     ),
     (StoreUnavailable("jobs.db: locked"), "jobs.db: locked", {}),
+    (StoreUnfit("it is a standby"), "it is a standby", {}),
     (StoreCorrupt("jobs.db is damaged"), "jobs.db is damaged", {}),
     (
         SchemaTooNew("jobs.db", 2, 1),

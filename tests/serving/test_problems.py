@@ -24,6 +24,7 @@ from trio_jobs import (
     State,
     StoreCorrupt,
     StoreUnavailable,
+    StoreUnfit,
     StreamGap,
     StreamRestarted,
     TrioJobsError,
@@ -54,7 +55,7 @@ TOLD: list[tuple[Exception, str, dict[str, object]]] = [
     (trio.ClosedResourceError("the registry at 0x7f"), "closing", {}),
 ]
 NOT_THEIRS = {
-    *(StoreCorrupt, SchemaTooNew, LeaseLost, JobFailed, JobCancelled, StreamRestarted),
+    *(StoreCorrupt, StoreUnfit, SchemaTooNew, LeaseLost, JobFailed, JobCancelled, StreamRestarted),
     trio_jobs.ScheduleDeclared,  # no request adds or removes a schedule
 }
 """What no answer is made of: faults of the server's, and what jobs and readers of this process meet."""

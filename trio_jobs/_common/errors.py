@@ -1,10 +1,10 @@
 """Every error of the package, sorted by whose fault it is.
 
 The caller's: `IllegalTransition`, `UnknownJob`, `UnknownHandler`, `InvalidPayload`, `KeyConflict`,
-`QueueFull`, `InboxFull`, `Busy`. A lost race: `LeaseLost`. The world: `StoreUnavailable`, `StoreCorrupt`,
-`SchemaTooNew`. The job's own end: `JobFailed`, `JobTimedOut`, `JobCancelled`. The reader's situation:
-`StreamGap`, `StreamRestarted`. Three more are not errors of the package: a handler raises `RetryAfter`,
-`AwaitInput` and `Permanent` to decide whether and when its job runs again.
+`QueueFull`, `InboxFull`, `Busy`. A lost race: `LeaseLost`. The world: `StoreUnavailable`, `StoreUnfit`,
+`StoreCorrupt`, `SchemaTooNew`. The job's own end: `JobFailed`, `JobTimedOut`, `JobCancelled`. The reader's
+situation: `StreamGap`, `StreamRestarted`. Three more are not errors of the package: a handler raises
+`RetryAfter`, `AwaitInput` and `Permanent` to decide whether and when its job runs again.
 
 None of them is, or hides, `trio.Cancelled`: "this job was cancelled" (`JobCancelled`) and "the task that
 watches it was cancelled" (`trio.Cancelled`) are different facts. What a program may want to act on is in

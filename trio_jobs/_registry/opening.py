@@ -190,7 +190,7 @@ def open_registry(
     Raises:
         ValueError: An argument is out of range, or the store does not keep what handlers are marked with.
         TypeError: An argument has the wrong type, or a handler takes what cannot be made from JSON.
-        StoreUnavailable: On entering, the store cannot be reached.
+        StoreUnavailable: On entering, the store cannot be reached; `StoreUnfit` if waiting does not help.
         StoreCorrupt: On entering or later, the store's data is damaged.
         SchemaTooNew: On entering, the store was written by a newer version.
         RuntimeError: On leaving with `drain`, jobs wait that the registry will never run.

@@ -15,7 +15,7 @@ import trustme
 from tests.postgres import Server
 from tests.stores.postgres.parts import options_of
 from tests.stores.postgres.schemas import query
-from trio_jobs import InvalidPayload, Kind, Retention, StoreCorrupt, StoreUnavailable
+from trio_jobs import InvalidPayload, Kind, Retention, StoreCorrupt, StoreUnavailable, StoreUnfit
 from trio_jobs.stores.postgres import migrating
 from trio_jobs.stores.postgres.calls import PostgresCalls
 from trio_jobs.stores.postgres.failures import refused, translated
@@ -39,7 +39,7 @@ async def opens(url: str) -> None:
 async def refuses(url: str, text: str) -> None:
     """Check that nothing can be opened, made or planned there, with the same words."""
     for opening in (opens, migrated, plan):
-        with pytest.raises(ValueError, match=text):
+        with pytest.raises(StoreUnfit, match=text):
             await opening(url)
 
 
@@ -111,7 +111,7 @@ async def test_a_server_that_asks_for_a_password(own_server: Callable[..., Serve
 
 async def test_names_that_the_server_does_not_know(postgres_url: str) -> None:
     """A missing database, and a missing user, are told with what to do."""
-    with pytest.raises(ValueError, match='"nothing" does not exist; .*createdb'):
+    with pytest.raises(StoreUnfit, match='"nothing" does not exist; .*createdb'):
         await opens(postgres_url.rpartition("/")[0] + "/nothing")
     with pytest.raises(PermissionError, match='"nobody" does not exist; check the user'):
         await opens(postgres_url.replace("postgres@", "nobody@"))
@@ -119,9 +119,9 @@ async def test_names_that_the_server_does_not_know(postgres_url: str) -> None:
 
 async def test_options_with_which_none_connects(postgres_url: str) -> None:
     """TLS that the server has not, and words that libpq does not know, are told with what to change."""
-    with pytest.raises(ValueError, match="does not support SSL.* switch on ssl there"):
+    with pytest.raises(StoreUnfit, match="does not support SSL.* switch on ssl there"):
         await opens(f"{postgres_url}?sslmode=require")
-    with pytest.raises(ValueError, match='invalid sslmode value: "no"; correct the address'):
+    with pytest.raises(StoreUnfit, match='invalid sslmode value: "no"; correct the address'):
         await opens(f"{postgres_url}?sslmode=no")
 
 
@@ -149,12 +149,12 @@ async def test_a_server_with_tls(own_server: Callable[..., Server], tmp_path: Pa
             while (found := server.query(encrypted)) != [(4, 4)]:  # the one that listens is made meanwhile
                 assert found[0][0] == found[0][1]
                 await trio.sleep(0.01)
-    with pytest.raises(ValueError, match="certificate verify failed.*; check sslrootcert"):
+    with pytest.raises(StoreUnfit, match="certificate verify failed.*; check sslrootcert"):
         await opens(url("localhost", "wrong"))
-    with pytest.raises(ValueError, match="root certificate file .* does not exist.*; check sslrootcert"):
+    with pytest.raises(StoreUnfit, match="root certificate file .* does not exist.*; check sslrootcert"):
         await opens(url("localhost", "none"))
     with pytest.raises(
-        ValueError, match=r'"localhost".* does not match host name "127\.0\.0\.1"; .*the host\'s name'
+        StoreUnfit, match=r'"localhost".* does not match host name "127\.0\.0\.1"; .*the host\'s name'
     ):
         await opens(url("127.0.0.1", "right"))
 

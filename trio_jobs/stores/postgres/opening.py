@@ -147,8 +147,8 @@ async def open_postgres(
             reports it at once, and 0.2 behind a pooler, where it does not.
 
     Raises:
-        ValueError: An argument is out of range; or the server, the database or its settings cannot hold a
-            store. The text says what to change.
+        ValueError: An argument is out of range.
+        StoreUnfit: The server, the database or its settings cannot hold a store; the text says what does.
         PermissionError: The server does not let this user in, or the user lacks rights in the database.
         TypeError: A handler is not an async function, or takes what cannot be made from JSON.
         StoreUnavailable: The server cannot be reached now.
