@@ -34,9 +34,9 @@ from . import (
     waiting,
     writing,
 )
-from ._races import race
+from ._races import first_error, race
 from ._scenes import SCENES
-from .kit import QUEUE_LIMIT, RETENTION, Opener, first_error
+from .kit import QUEUE_LIMIT, RETENTION, Opener
 
 CONCERNS = (
     *(submitting, claiming, writing, ending, spawning, cancelling, leasing, expiring),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Generator, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import attrs
 import trio
@@ -157,7 +157,7 @@ class Races:
             await self._compare(seen, [*meeting.orders(), *alone])
         except Exception as error:
             how = f"{'cancelled' if cancel else 'held up'} at checkpoint {at}" if at else "begun"
-            what = f"{first} was {how} and {second} happened meanwhile; {kit.first_error(error)}"
+            what = f"{first} was {how} and {second} happened meanwhile; {first_error(error)}"
             raise AssertionError(what) from error
         return reached, first in seen
 
@@ -285,6 +285,13 @@ class Races:
 def _short(seen: Seen, label: str) -> str:
     text = repr(seen[label]) if label in seen else "nothing"
     return text if len(text) <= _WIDTH else f"{text[:_WIDTH]}…"
+
+
+def first_error(error: Exception) -> Exception:
+    """Return what went wrong first; what failed beside it followed from that."""
+    while isinstance(error, ExceptionGroup):
+        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
+    return error
 
 
 async def _answer(call: Awaitable[object]) -> object:

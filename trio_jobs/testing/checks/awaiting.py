@@ -49,7 +49,7 @@ async def an_input_wakes(store: Store) -> None:
         async def act(attempt: int = attempt) -> None:
             await (store.send(job_id, "a", [1]) if attempt == 2 else store.end_inputs(job_id))
 
-        await kit.hinted("due, woken by an input", store.due, look, act)
+        await kit.hinted("due, woken by an input", store, store.due, look, act)
         claim = found[0]
         kit.expect("claim: attempt", (claim.submission.id, claim.attempt), (job_id, attempt))
         kit.expect(

@@ -159,7 +159,7 @@ async def many_that_left_do_not_disturb_the_order(store: Store) -> None:
     await _few(store, [kit.make(delay=n * 37 % 120 / 1000) for n in range(120)])
     left = await store.find(Where(states={State.QUEUED}), kit.ALL)
     by_time = [job.id for job in sorted(left, key=lambda job: job.next_attempt_at or job.created_at)]
-    await trio.sleep(0.15)
+    await kit.lapse(0.12)
     claims = await kit.claimed(store, kit.ALL)
     kit.expect("claim by due time, of those that are left,", claims, by_time)
 

@@ -25,7 +25,7 @@ async def close_ends_what_does_not_outlive_it(store: Store) -> None:
     async with trio.open_nursery() as nursery:
         for job_id in (running, queued):
             nursery.start_soon(wait, job_id)
-        await trio.sleep(kit.BRIEF)
+        await kit.settled(store)
         store.close(Reason.SHUTDOWN)
     kit.expect("close, while two wait for an end", found, [(State.CANCELLED, Reason.SHUTDOWN)] * 2)
     for job_id in (running, queued):
@@ -57,6 +57,6 @@ async def close_wakes_who_waits(store: Store) -> None:
     async with trio.open_nursery() as nursery:
         for name, verb in waits.items():
             nursery.start_soon(wait, name, verb)
-        await trio.sleep(kit.BRIEF)
+        await kit.settled(store)
         store.close(Reason.SHUTDOWN)
     kit.expect("close wakes", sorted(told), sorted(waits))

@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
-import trio
-
 from ..._common.errors import Busy
 from ..._common.states import Reason, State
 from ..._model.exclusive import Debounce
@@ -196,7 +194,7 @@ async def a_debounce_puts_off_so_long(store: Store) -> None:
     for hold in (None, _running):
         holder = None if hold is None else await hold(store)
         first = await _put(store, Debounce(kit.LONG, kit.LONG))
-        await trio.sleep(kit.BRIEF)
+        await kit.lapse()
         last = await _put(store, Debounce(kit.LONG, kit.LONG))
         dues = [(await store.get(first)).created_at, (await store.get(last)).next_attempt_at]
         off = None if dues[0] is None or dues[1] is None else (dues[1] - dues[0]).total_seconds() - kit.LONG
@@ -276,15 +274,14 @@ async def the_end_of_a_holder_is_a_hint(store: Store) -> None:
     async def look() -> bool:
         return await kit.claimed(store, 1) == [behind]
 
-    await kit.hinted(
-        "due, at the end of a holder", store.due, look, partial(store.finish, holder, 1, kit.completed())
-    )
+    end = partial(store.finish, holder, 1, kit.completed())
+    await kit.hinted("due, at the end of a holder", store, store.due, look, end)
 
 
 async def a_request_to_cancel_is_a_hint(store: Store) -> None:
     """`cancelling` returns when a submit requests the cancellation of what runs."""
     holder = await _running(store)
-    found = await kit.woken("cancelling", lambda: store.cancelling({}), partial(_put, store, "cancel"))
+    found = await kit.woken("cancelling", store, lambda: store.cancelling({}), partial(_put, store, "cancel"))
     kit.expect("cancelling, after a submit with cancel", dict(found), {holder: 0.0})
 
 
@@ -370,9 +367,8 @@ async def other_workers_start_the_next_one(one: Store, other: Store) -> None:
     async def look() -> bool:
         return await kit.claimed(other, 1) == [behind]
 
-    await kit.hinted(
-        "due, through another connection", other.due, look, partial(one.finish, holder, 1, kit.completed())
-    )
+    end = partial(one.finish, holder, 1, kit.completed())
+    await kit.hinted("due, through another connection", other, other.due, look, end)
 
 
 async def names_outlive_the_store(open_durable: Opener) -> None:

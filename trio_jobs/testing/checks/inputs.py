@@ -232,10 +232,10 @@ async def who_listens_hears_of_inputs(store: Store) -> None:
         (two, lambda: store.end_inputs(two)),
     ]
     for job_id, act in acts:
-        kit.expect("listening", await kit.woken("listening", listen, act), {job_id})
+        kit.expect("listening", await kit.woken("listening", store, listen, act), {job_id})
         kit.expect("listening, at once", await kit.answered("listening", listen()), {job_id})
         places[job_id] = (await store.inputs(job_id, 0, kit.ALL))[-1].seq
-    await kit.woken("listening", listen, lambda: _end_and_remove(store, one))
+    await kit.woken("listening", store, listen, lambda: _end_and_remove(store, one))
 
 
 async def _end_and_remove(store: Store, job_id: str) -> None:

@@ -1,25 +1,25 @@
 """What the checks have in common: jobs to submit, waits that end, and words for what went wrong.
 
-The checks wait for two things only. For time to pass, they wait somewhat longer than it takes. For a
-store to answer, they wait so long that no store which ever answers is too slow. None depends on being fast.
+The checks wait for three things only. For time to pass, they wait somewhat longer than it takes. For a
+store to answer, they wait so long that no store which ever answers is too slow. For nothing to happen, they
+wait for the answers of other calls, which take longer where all takes longer. None depends on being fast.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar
 
-import attrs
 import trio
 from outcome import acapture
 
 from ..._common.errors import ErrorRecord, LeaseLost, UnknownJob
 from ..._common.states import Reason, State, Transition
-from ..._model.handler import handler, mark_of
-from ..._model.job import Ended, Event, Job, Kind, Retention, new_id
+from ..._model.handler import handler
+from ..._model.job import Ended, Event, Job, Kind, Retention
 from ..._model.restart import Restart
 from ...stores.contract import Claim, Claimant, Outcome, Store, Submission, Where
 from ...stores.submission import submission
@@ -30,6 +30,7 @@ E = TypeVar("E", bound=Exception)
 Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[Store]]
 """Opens the store that a check is about; a second time, the same store once more."""
 Act: TypeAlias = Callable[[], Awaitable[object]]
+Look: TypeAlias = Callable[[], Awaitable[bool]]
 
 ALL: Final = 10**6
 BRIEF: Final = 0.05
@@ -39,8 +40,6 @@ LONG: Final = 60.0
 PATIENCE: Final = 10.0
 """Seconds after which a wait that should have ended is taken for one that never does."""
 
-PARTLY: Final = Claimant("partly", 0.2)
-"""A worker whose lease is a part of a second."""
 MANY: Final = 1001
 """More jobs than a store is likely to handle in one go."""
 
@@ -70,13 +69,6 @@ async def other_work(job: object, *args: object) -> None:
 @handler(service=Restart(first=BRIEF, healthy=LONG, most=2, within=LONG))
 async def service_work(job: object) -> None:
     """Stand in for a service."""
-
-
-def make_service(**rule: Any) -> Submission:
-    """Return a submission of `service_work` with a new id, as a registry makes it, with another `Restart`."""
-    options = mark_of(service_work).options
-    options = attrs.evolve(options, restart=attrs.evolve(cast("Restart", options.restart), **rule))
-    return Submission(new_id(), "service_work", service_work, (), options)
 
 
 def make(*args: object, target: Callable[..., Awaitable[Any]] = work, **options: Any) -> Submission:
@@ -159,9 +151,15 @@ async def again(store: Store, job_id: str, worker: Claimant = HOLDER) -> Claim:
     return claims[0]
 
 
-async def lapse() -> None:
-    """Let everything `BRIEF` pass. Stores may round to a few milliseconds."""
-    await trio.sleep(BRIEF + 0.03)
+async def lapse(seconds: float = BRIEF) -> None:
+    """Let so many seconds pass. Stores may round to a few milliseconds."""
+    await trio.sleep(seconds + 0.03)
+
+
+def spans() -> Iterator[float]:
+    """Give seconds in which a few calls are to be made, and more each time this machine was too slow."""
+    yield from (BRIEF * 2**n for n in range(8))
+    raise AssertionError("a few calls of the store took seconds each time")
 
 
 async def swept(store: Store) -> None:
@@ -281,13 +279,6 @@ async def expect_shared(*workers: Store) -> None:
     expect("claim, then count", await counted(workers[0]), {State.RUNNING: 20})
 
 
-def first_error(error: Exception) -> Exception:
-    """Return what went wrong first; what failed beside it followed from that."""
-    while isinstance(error, ExceptionGroup):
-        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
-    return error
-
-
 async def refused(what: str, error: type[E], call: Awaitable[object]) -> E:
     """Return the error that a call raises; anything else it does is a failure."""
     try:
@@ -346,7 +337,28 @@ async def answered(what: str, wait: Awaitable[T]) -> T:
     raise AssertionError(f"{what}: expected it to return, but it still waits after {PATIENCE:g} s")
 
 
-async def woken(what: str, wait: Callable[[], Awaitable[T]], act: Act) -> T:
+async def settled(store: Store) -> None:
+    """Let what has begun to wait get as far as it gets alone: it takes no longer than these calls."""
+    for _ in range(8):
+        await store.count(Where())
+        await trio.sleep(BRIEF / 100)  # not every call lets others run, and `soon` pauses for less time
+
+
+async def left(store: Store, wait: Act) -> list[object]:
+    """Start a wait, and leave it when it could have ended; return what it returned by then, if it did."""
+    came: list[object] = []
+
+    async def waiter() -> None:
+        came.append(await wait())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waiter)
+        await settled(store)
+        nursery.cancel_scope.cancel(reason="it has waited for long enough")
+    return came
+
+
+async def woken(what: str, store: Store, wait: Callable[[], Awaitable[T]], act: Act) -> T:
     """Start a wait, do what is to end it, and return what it returned."""
     found: list[T] = []
 
@@ -355,12 +367,13 @@ async def woken(what: str, wait: Callable[[], Awaitable[T]], act: Act) -> T:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(waiter)
-        await trio.sleep(BRIEF)
+        await settled(store)
+        expect(f"{what}, before that", found, [])
         await act()
     return found[0]
 
 
-async def soon(what: str, hint: Callable[[], Awaitable[None]], look: Callable[[], Awaitable[bool]]) -> None:
+async def soon(what: str, hint: Act, look: Look) -> None:
     """Look when the hint says so, until there is something. Hints may come too early, but never too late."""
 
     async def wait() -> None:
@@ -368,16 +381,14 @@ async def soon(what: str, hint: Callable[[], Awaitable[None]], look: Callable[[]
             await hint()
             if await look():
                 return
-            await trio.sleep(BRIEF / 10)
+            await trio.sleep(BRIEF / 1000)
 
     await answered(what, wait())
 
 
-async def hinted(
-    what: str, hint: Callable[[], Awaitable[None]], look: Callable[[], Awaitable[bool]], act: Act
-) -> None:
+async def hinted(what: str, store: Store, hint: Act, look: Look, act: Act) -> None:
     """Wait for a hint, do what is to give it, and look; see `woken` and `soon`."""
-    await woken(what, lambda: soon(what, hint, look), act)
+    await woken(what, store, lambda: soon(what, hint, look), act)
 
 
 async def expect_put_off(store: Store, job_id: str, seconds: float = BRIEF) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import attrs
-import trio
 
 from ..._common.errors import QueueFull
 from ..._common.states import Reason, State
@@ -198,9 +197,7 @@ async def due_waits_for_a_place(limited: Limited) -> None:
     await limited.limit(_WORK, {"it": _ONE})
     first = await kit.started(limited)
     await kit.accept(limited, _make(), _make())
-    with trio.move_on_after(kit.BRIEF) as scope:
-        await limited.due()
-    kit.ensure("due without a place: it waits", holds=scope.cancelled_caught, came="it returned")
+    kit.expect("due without a place, which is to wait", await kit.left(limited, limited.due), [])
 
     async def end() -> None:
         await limited.finish(first, 1, kit.completed())
@@ -209,7 +206,7 @@ async def due_waits_for_a_place(limited: Limited) -> None:
         await limited.limit(_WORK, {"it": Limit(at_once=2)})
 
     for act in (end, more):
-        await kit.hinted("due", limited.due, lambda: _one_more(limited), act)
+        await kit.hinted("due", limited, limited.due, lambda: _one_more(limited), act)
 
 
 async def what_waits_may_leave(limited: Limited) -> None:

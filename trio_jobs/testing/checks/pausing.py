@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol, cast
 
-import trio
-
 from ..._common.states import State
 from ..._model.job import Timeouts
 from ..._model.limits import Limit
@@ -115,20 +113,19 @@ async def due_waits_for_what_may_start(pausing: Pausing) -> None:
     await kit.accept(pausing, kit.make(), kit.make())
     for names in ([_WORK], []):
         await _pause(pausing, *names)
-        with trio.move_on_after(kit.BRIEF) as scope:
-            await pausing.due()
-        kit.ensure("due while all that waits is paused", holds=scope.cancelled_caught, came="it returned")
+        came = await kit.left(pausing, pausing.due)
+        kit.expect("due while all that waits is paused, which is to wait", came, [])
 
         async def resume(given: list[str] = names) -> None:
             await _pause(pausing, *given, paused=False)
 
-        await kit.hinted("due", pausing.due, lambda: _one_more(pausing), resume)
+        await kit.hinted("due", pausing, pausing.due, lambda: _one_more(pausing), resume)
     await _pause(pausing, _WORK)
 
     async def submit() -> None:
         await kit.accept(pausing, kit.make(), kit.make(target=kit.other_work))
 
-    await kit.hinted("due", pausing.due, lambda: _one_more(pausing), submit)
+    await kit.hinted("due", pausing, pausing.due, lambda: _one_more(pausing), submit)
 
 
 async def _one_more(store: Store) -> bool:
@@ -192,4 +189,4 @@ async def pauses_are_shared(pausing: Pausing, other: Pausing) -> None:
     async def resume() -> None:
         await _pause(pausing, paused=False)
 
-    await kit.hinted("due", other.due, lambda: _one_more(other), resume)
+    await kit.hinted("due", other, other.due, lambda: _one_more(other), resume)

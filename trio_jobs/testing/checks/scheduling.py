@@ -35,6 +35,15 @@ async def _declared(keeper: Keeper) -> ScheduleRow:
     return await _row(keeper)
 
 
+async def _pass(keeper: Keeper, moment: float) -> None:
+    """Wait until the store's clock is past a moment."""
+
+    async def look() -> bool:
+        return (await keeper.schedules()).now > moment
+
+    await kit.soon("schedules: now goes on", trio.lowlevel.checkpoint, look)
+
+
 def _said(schedule: Schedule) -> tuple[Schedule, Options]:
     """Return what a schedule says, with all options of its jobs."""
     return attrs.evolve(schedule, options={}), build(DEFAULT, options_of(schedule))
@@ -63,7 +72,7 @@ async def what_is_declared_is_kept(keeper: Keeper) -> None:
     kit.ensure("declare: the moment", holds=before <= row.anchor == row.last_tick <= after, came=came)
     kit.ensure("declare, then schedules: it is not paused", holds=not row.paused, came=row)
     await keeper.declare([_OTHER])
-    await trio.sleep(kit.BRIEF)
+    await _pass(keeper, after)
     kit.expect("declare again, then schedules", await _declared(keeper), row)
     names = [one.schedule.name for one in (await keeper.schedules()).rows]
     kit.expect("schedules of a store with two", names, ["daily", "other"])
@@ -136,7 +145,7 @@ async def what_is_pruned_fires_no_more(keeper: Keeper) -> None:
 async def a_change_counts_from_then_on(keeper: Keeper) -> None:
     """After a change ticks count that are later; the row as it was seen before fires nothing."""
     row = await _declared(keeper)
-    await trio.sleep(kit.BRIEF)
+    await _pass(keeper, row.last_tick)
     await keeper.declare([Schedule(kit.work, ("b",), every=86400.0, name="daily")])
     changed = await _row(keeper)
     kit.expect("declare of other arguments, then schedules: args", changed.schedule.args, ("b",))
@@ -160,7 +169,7 @@ async def a_pause_holds_until_it_ends(keeper: Keeper) -> None:
     paused = await _declared(keeper)
     kit.ensure("pause_schedule and declare: it is paused", holds=paused.paused, came=paused)
     await _fire("fire while it is paused", keeper, paused, tick, fires=False)
-    await trio.sleep(kit.BRIEF)
+    await _pass(keeper, row.last_tick)
     await keeper.pause_schedule("daily", paused=False)
     resumed = await _row(keeper)
     came = row.last_tick, resumed.last_tick
@@ -210,7 +219,7 @@ async def whose_registry_has_gone_is_not_declared(keeper: Keeper) -> None:
     table = await keeper.schedules()
     ends = [row.declared_until for row in table.rows]
     kit.ensure("declare: until when it is", holds=min(ends) > table.now, came=(table.now, ends))
-    await trio.sleep(kit.BRIEF)
+    await _pass(keeper, table.now)
     await keeper.keep_declared(["other", "never"])
     later = [row.declared_until for row in (await keeper.schedules()).rows]
     came = ends, later

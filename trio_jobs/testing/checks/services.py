@@ -6,14 +6,15 @@ its handlers, as it has `kit.work`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-import trio
+import attrs
 
 from ..._common.states import Reason, State, Transition
-from ..._model.job import Ended, Kind
-from ...stores.contract import Claim, Claimant, Outcome, Store
+from ..._model.handler import mark_of
+from ..._model.job import Ended, Kind, new_id
+from ..._model.restart import Restart
+from ...stores.contract import Claim, Claimant, Outcome, Store, Submission
 from ...stores.services import KeepsServices
 from . import kit
 
@@ -22,26 +23,26 @@ class Serving(Store, KeepsServices, Protocol):
     """A store with services."""
 
 
+def _make(**rule: Any) -> Submission:
+    """Return a submission of the service, as a registry makes it, with another `Restart`."""
+    options = mark_of(kit.service_work).options
+    options = attrs.evolve(options, restart=attrs.evolve(cast("Restart", options.restart), **rule))
+    return Submission(new_id(), "service_work", kit.service_work, (), options)
+
+
 def _restarted(message: str = "It returned") -> Outcome:
     return Outcome(Transition.RETRIED, None, Ended(Reason.RESTARTED, message, delay=0.0))
 
 
 async def _start(serving: Serving, worker: Claimant = kit.HOLDER) -> Claim:
     """Wait until the service is due, and start it."""
-    with trio.fail_after(kit.PATIENCE):
-        await serving.due_services()
+    await kit.answered("due_services", serving.due_services())
     (claim,) = await serving.claim_services(worker)
     return claim
 
 
-async def _waits(what: str, wait: Callable[[], Awaitable[None]]) -> None:
-    with trio.move_on_after(kit.BRIEF) as scope:
-        await wait()
-    kit.ensure(f"{what}: it waits", holds=scope.cancelled_caught, came="it returned")
-
-
 async def _started(serving: Serving, worker: Claimant = kit.HOLDER, **rule: Any) -> str:
-    await kit.accept(serving, kit.make_service(**rule))
+    await kit.accept(serving, _make(**rule))
     return (await _start(serving, worker)).submission.id
 
 
@@ -55,31 +56,32 @@ async def _end(serving: Serving, job_id: str, attempt: int) -> Ended:
 async def services_are_claimed_apart(serving: Serving) -> None:
     """`claim` and `submit` start no service, `claim_services` nothing else; `due` does not tell of them."""
     (ordinary,) = await kit.accept(serving, kit.make())
-    new = kit.make_service()
+    new = _make()
     ids, claims = await serving.submit([new], kit.ALL, kit.HOLDER)
     kit.expect("submit of a service, claiming", [one.submission.id for one in claims], [ordinary])
     kit.expect("submit of a service, then claim", await serving.claim(kit.ALL, kit.HOLDER), [])
-    await _waits("due, with a service", serving.due)
+    kit.expect("due, with a service, which is to wait", await kit.left(serving, serving.due), [])
     claim = await _start(serving)
     kit.expect("claim_services", (claim.submission.id, claim.attempt), (ids[0], 1))
     kit.expect("claim_services, once more", await serving.claim_services(kit.HOLDER), [])
-    await _waits("due_services, with one that runs", serving.due_services)
+    came = await kit.left(serving, serving.due_services)
+    kit.expect("due_services, with one that runs, which is to wait", came, [])
 
 
 async def there_is_one_of_each(serving: Serving) -> None:
     """To submit a service again gives the one that has not ended; after its end there is a new one."""
     job_id = await _started(serving)
-    kit.expect("submit of a service that runs", await kit.accept(serving, kit.make_service()), [job_id])
+    kit.expect("submit of a service that runs", await kit.accept(serving, _make()), [job_id])
     await _end(serving, job_id, 1)
-    kit.expect("submit of a service that waits", await kit.accept(serving, kit.make_service()), [job_id])
+    kit.expect("submit of a service that waits", await kit.accept(serving, _make()), [job_id])
     await serving.request_cancel(job_id, None)
-    new = kit.make_service()
+    new = _make()
     kit.expect("submit of a service that was cancelled", await kit.accept(serving, new), [new.id])
 
 
 async def a_claim_of_services_is_asked_again(serving: Serving) -> None:
     """A claim of services with a known id returns what it had started, and starts nothing else."""
-    await kit.accept(serving, kit.make_service())
+    await kit.accept(serving, _make())
     (first,) = await serving.claim_services(kit.KNOWN)
     (second,) = await serving.claim_services(kit.KNOWN)
     came, wanted = [(one.submission.id, one.attempt, one.id) for one in (second, first)]
@@ -123,7 +125,7 @@ async def too_many_restarts_fail_it(serving: Serving) -> None:
         wanted = State.FAILED if attempt == 3 else State.RETRYING
         kit.expect(f"finish of attempt {attempt} of a service", state, wanted)
     await kit.expect_job("too many ends", serving, job_id, reason=Reason.RESTARTS)
-    new = kit.make_service()
+    new = _make()
     kit.expect("submit of a service that failed", await kit.accept(serving, new), [new.id])
 
 

@@ -50,9 +50,9 @@ async def hints_hear_from_other_connections(one: Store, other: Store) -> None:
 
     for delay in (0.0, kit.BRIEF):
         what = f"due, while another connection submits with a delay of {delay:g} s,"
-        await kit.hinted(what, one.due, claim, partial(kit.accept, other, kit.make(delay=delay)))
+        await kit.hinted(what, one, one.due, claim, partial(kit.accept, other, kit.make(delay=delay)))
     what = "overdue, while another connection claims,"
-    await kit.hinted(what, other.overdue, sweep, lambda: kit.start(one, worker=kit.DOOMED))
+    await kit.hinted(what, other, other.overdue, sweep, lambda: kit.start(one, worker=kit.DOOMED))
     (job_id,) = await kit.accept(one, kit.make(delay=kit.LONG, timeouts=Timeouts(queue=kit.LONG)))
     kit.expect("submit, then get", await kit.state_of(other, job_id), State.QUEUED)
 
@@ -70,5 +70,6 @@ async def closing_one_leaves_the_other(one: Store, other: Store) -> None:
         await kit.again(other, job_id)
         await other.finish(job_id, 2, kit.completed("done"))
 
-    job = await kit.woken("ended, after close elsewhere,", lambda: other.ended(job_id), close_and_finish)
-    kit.expect("ended, after close elsewhere", (job.state, job.result), (State.COMPLETED, "done"))
+    what = "ended, after close elsewhere"
+    job = await kit.woken(what, other, lambda: other.ended(job_id), close_and_finish)
+    kit.expect(what, (job.state, job.result), (State.COMPLETED, "done"))
