@@ -11,8 +11,8 @@ DATABASED = [
         "any attempt may append in a database",
         "a worker whose attempt was reclaimed writes into the next attempt's log",
         f"{SQL}append.sql",
-        "AND job.state = 'running' AND job.attempt = call.attempt\n",
-        "AND job.state = 'running'\n",
+        "WHERE call.turn = round AND job.attempt = call.attempt\n",
+        "WHERE call.turn = round\n",
         "postgres",
     ),
     Bug(

@@ -30,8 +30,9 @@ RUNNING = """SELECT handler, options::json ->> 'limit_key', count(*) FROM trio_j
 WHERE state = 'running' GROUP BY 1, 2"""
 START = """SELECT trio_jobs.claim_some(1, '["work"]', 'w', 60, 'c')::text"""
 WAITING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-CLAIM = """EXPLAIN (ANALYZE, BUFFERS, FORMAT json)
-SELECT trio_jobs.claim_some(5, '["work", "other_work"]', 'w', 60, %s)"""
+CLAIM = """EXPLAIN (ANALYZE, BUFFERS, FORMAT json) SELECT trio_jobs.claim_jobs(
+    '[{"limit": 5, "handlers": ["work", "other_work"], "worker": "w", "lease": 60, "claim": "c"}]'
+)"""
 
 
 def limited(key: str = "a", **options: Any) -> Submission:
@@ -255,7 +256,7 @@ async def test_what_waits_behind_exhausted_keys_costs_a_claim_nothing(postgres_u
             def cost() -> int:
                 found: Any = None
                 for _ in range(3):  # the first ones make plans, and take in what is new
-                    found = db.execute(CLAIM.encode(), ("c",)).fetchone()
+                    found = db.execute(CLAIM.encode()).fetchone()
                 return int(found[0][0]["Plan"]["Shared Hit Blocks"])
 
             before = cost()

@@ -1,7 +1,7 @@
 -- Adds an event for each value that is not there yet, and returns the newest. `data` is an array of `count` values, as
 -- JSON. Of several calls for one job the first of each are served together, then the second, and so on.
 CREATE OR REPLACE FUNCTION trio_jobs.append_events(calls json) RETURNS TABLE (place int, answer json)
-LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql
 AS $$
 DECLARE
     keep json := calls -> 0 -> 'keep';  -- all calls have the same, and the first has it for all
@@ -31,15 +31,14 @@ BEGIN
                 SELECT given.*, row_number() OVER (PARTITION BY given.job ORDER BY given.at) AS turn
                 FROM unnest(ids, attempts, claims, kinds, texts, counts, begins, inputs) WITH ORDINALITY
                     AS given (job, attempt, claim, kind, data, count, begin, received, at)
-            ), held AS MATERIALIZED (  -- found by their ids alone: see `lock_due`
+            ), held AS MATERIALIZED (
                 SELECT call.*, job.number, job.seq, job.steps, job.step_bytes, job.consumed,
                     greatest(0, job.appended - call.begin) AS known
                 FROM (
-                    SELECT found.id, found.number, found.state, found.attempt, found.claim, found.seq, found.appended, found.steps,
-                        found.step_bytes, found.consumed
-                    FROM trio_jobs.job AS found WHERE found.id = ANY (ids) ORDER BY found.number FOR UPDATE OFFSET 0
+                    SELECT * FROM trio_jobs.job AS found
+                    WHERE found.id = ANY (ids) AND found.state || '' = 'running' ORDER BY found.number FOR UPDATE
                 ) AS job JOIN call ON call.job = job.id
-                WHERE call.turn = round AND job.state = 'running' AND job.attempt = call.attempt
+                WHERE call.turn = round AND job.attempt = call.attempt
                     AND job.claim IS NOT DISTINCT FROM call.claim
             ), news AS MATERIALIZED (
                 SELECT *, octet_length(data) - fresh - 1 AS size, trio_jobs.clock() AS now, CASE

@@ -5,8 +5,7 @@
 -- many wait.
 CREATE OR REPLACE FUNCTION trio_jobs.due_jobs(handlers text[], most integer, at double precision)
 RETURNS TABLE (number bigint, rank double precision)
-LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql AS $$
 BEGIN
     RETURN QUERY
     SELECT found.number, found.due + level.penalty
@@ -19,19 +18,16 @@ BEGIN
     ORDER BY 2, 1 LIMIT most;
 END $$;
 
--- Those of jobs that are due still, locked, in the order given; what others have locked is left out. They are found by
--- their numbers alone: before the table was analysed the planner takes any index of jobs that wait for a small one.
-CREATE OR REPLACE FUNCTION trio_jobs.lock_due(numbers bigint[], at double precision)
-RETURNS bigint[] LANGUAGE plpgsql
-SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+-- Those of jobs that are due still, locked, in the order given; what others have locked is left out.
+CREATE OR REPLACE FUNCTION trio_jobs.lock_due(numbers bigint[], at double precision) RETURNS bigint[] LANGUAGE plpgsql AS $$
 BEGIN
     RETURN ARRAY(
         SELECT job.number FROM (
-            SELECT one.number, one.state, one.behind, one.lane, one.due, one.expires FROM trio_jobs.job AS one
-            WHERE one.number = ANY (numbers) ORDER BY one.number FOR UPDATE SKIP LOCKED OFFSET 0
+            SELECT one.number FROM trio_jobs.job AS one
+            WHERE one.number = ANY (numbers) AND one.state || '' IN {started} AND NOT one.behind AND one.lane IS NULL
+                AND one.due <= at AND (one.expires IS NULL OR one.expires > at)
+            ORDER BY one.number FOR UPDATE SKIP LOCKED
         ) AS job JOIN unnest(numbers) WITH ORDINALITY AS asked (number, place) USING (number)
-        WHERE job.state IN {started} AND NOT job.behind AND job.lane IS NULL AND job.due <= at
-            AND (job.expires IS NULL OR job.expires > at)
         ORDER BY asked.place
     );
 END $$;
@@ -97,8 +93,7 @@ END $$;
 -- The rows of `start_jobs` of what an earlier call with this claim id has started and still runs, with new leases.
 -- The answer to that call was lost, so it may be at it still, and is waited for.
 CREATE OR REPLACE FUNCTION trio_jobs.claimed(claim text, lease double precision)
-RETURNS json LANGUAGE plpgsql
-SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
     numbers bigint[];
 BEGIN
@@ -106,7 +101,7 @@ BEGIN
     numbers := ARRAY(
         SELECT job.number FROM trio_jobs.job AS job
         WHERE job.claim = claimed.claim AND job.state = 'running' AND job.parent IS NULL
-        ORDER BY job.number + 0 FOR UPDATE  -- else it could go through all that run
+        ORDER BY job.number + 0 FOR UPDATE
     );
     IF cardinality(numbers) = 0 THEN
         RETURN NULL;

@@ -165,7 +165,7 @@ AS $$
     ))
 $$;
 
--- The children of a job that run. They are found by their parent alone: see `lock_due`.
+-- The children of a job that run.
 CREATE OR REPLACE FUNCTION trio_jobs.open_children(parent text) RETURNS TABLE (id text, number bigint)
 LANGUAGE sql STABLE
 AS $$
@@ -258,7 +258,7 @@ DECLARE
 BEGIN
     SELECT array_agg(one.number), array_agg(one.id) INTO found, ids FROM (
         SELECT job.number, job.id FROM trio_jobs.job AS job
-        WHERE job.number = ANY (numbers) AND job.finished IS NOT NULL ORDER BY job.number FOR UPDATE SKIP LOCKED
+        WHERE job.number = ANY (numbers) AND job.state || '' IN {over} ORDER BY job.number FOR UPDATE SKIP LOCKED
     ) AS one;
     DELETE FROM trio_jobs.event AS event WHERE event.job = ANY (found);
     DELETE FROM trio_jobs.tag AS tag WHERE tag.job = ANY (found);

@@ -1,7 +1,7 @@
 -- Ends running attempts. An outcome has the fields of `Outcome`, its result and `ended.error` as text.
 -- Most attempts complete and have nothing that has to be looked after; these are ended all at once.
 CREATE OR REPLACE FUNCTION trio_jobs.finish_jobs(calls json) RETURNS TABLE (place int, answer json)
-LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql
 AS $$
 DECLARE
     keep json := calls -> 0 -> 'keep';  -- all calls have the same, and the first has it for all
@@ -29,12 +29,10 @@ BEGIN
             FROM unnest(ids, attempts, claims, plain, results, inputs) WITH ORDINALITY
                 AS given (job, attempt, claim, plain, result, received, place)
             WHERE given.plain ORDER BY job
-        ), held AS MATERIALIZED (  -- found by their ids alone: see `lock_due`
-            SELECT job.number, call.place, call.result, call.received FROM (
-                SELECT found.id, found.number, found.state, found.attempt, found.claim, found.exclusive, found.lane, found.consumed
-                FROM trio_jobs.job AS found WHERE found.id = ANY (ids) OFFSET 0
-            ) AS job JOIN call ON call.job = job.id
-            WHERE job.state = 'running' AND job.attempt = call.attempt AND job.claim IS NOT DISTINCT FROM call.claim
+        ), held AS MATERIALIZED (
+            SELECT job.number, call.place, call.result, call.received
+            FROM trio_jobs.job AS job JOIN call ON call.job = job.id
+            WHERE job.id = ANY (ids) AND job.state || '' = 'running' AND job.attempt = call.attempt AND job.claim IS NOT DISTINCT FROM call.claim
                 AND job.exclusive IS NULL AND job.lane IS NULL AND coalesce(call.received, 0) <= job.consumed
                 AND NOT EXISTS (SELECT 1 FROM trio_jobs.open_children(job.id))
         ), done AS (

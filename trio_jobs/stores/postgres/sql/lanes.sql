@@ -71,8 +71,7 @@ WHEN (new.lane IS NOT NULL AND new.state <> 'running'
 EXECUTE FUNCTION trio_jobs.move_in_lane();
 
 -- Puts jobs into lanes that came in before their handlers had limits.
-CREATE OR REPLACE FUNCTION trio_jobs.move_in(numbers bigint[]) RETURNS void LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.move_in(numbers bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     WITH moved AS (
         UPDATE trio_jobs.job SET lane = trio_jobs.lane_of(job.handler, job.options::json ->> 'limit_key')
@@ -89,8 +88,7 @@ CREATE OR REPLACE FUNCTION trio_jobs.bounds_waiting() RETURNS boolean LANGUAGE p
 END $$;
 
 -- The refusal of new jobs, which are in lanes, if more would wait than a limit allows, else NULL.
-CREATE OR REPLACE FUNCTION trio_jobs.enter_lanes(numbers bigint[]) RETURNS json LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.enter_lanes(numbers bigint[]) RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
     one record;
     came bigint;
@@ -144,7 +142,7 @@ CREATE OR REPLACE FUNCTION trio_jobs.look(
     handler text, lane bigint, moment double precision, started boolean, seen bigint[], lanes bigint[],
     now double precision, OUT best bigint, OUT rank double precision, OUT came double precision, OUT first bigint,
     OUT used double precision, OUT opens double precision, OUT later double precision
-) LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+) LANGUAGE plpgsql STABLE AS $$
 DECLARE
     one trio_jobs.limits;
     running bigint := 0;
@@ -184,7 +182,7 @@ END $$;
 -- Opens lanes, or closes them, or forgets them. `started` are those that have just had their turn.
 CREATE OR REPLACE FUNCTION trio_jobs.settle_lanes(
     numbers bigint[], started boolean, seen bigint[], lanes bigint[], now double precision
-) RETURNS void LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     WITH looked AS MATERIALIZED (
         SELECT lane.number, lane.turn, look.*,
@@ -216,8 +214,7 @@ BEGIN
 END $$;
 
 -- Takes in the news of handlers whose limits are locked, and settles the lanes that have woken.
-CREATE OR REPLACE FUNCTION trio_jobs.fold_lanes(handlers text[], now double precision) RETURNS void LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.fold_lanes(handlers text[], now double precision) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     backs json;
     back record;

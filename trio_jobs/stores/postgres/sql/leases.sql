@@ -4,11 +4,11 @@
 -- The jobs that run the attempt, of the claim, that `held` names by their ids.
 CREATE OR REPLACE FUNCTION trio_jobs.held_jobs(held json)
 RETURNS TABLE (number bigint, id text, parent text, leased_by bigint, asked boolean, grace double precision)
-LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql AS $$
 BEGIN
     RETURN QUERY
     SELECT job.number, job.id, job.parent, job.leased_by, job.cancel_requested IS NOT NULL, job.cancel_grace
-    FROM json_each(held) AS one CROSS JOIN LATERAL (  -- each by its id, whatever the planner thinks of the states
+    FROM json_each(held) AS one CROSS JOIN LATERAL (
         SELECT found.number, found.id, found.parent, found.state, found.attempt, found.claim, found.leased_by,
             found.cancel_requested, found.cancel_grace
         FROM trio_jobs.job AS found WHERE found.id = one.key OFFSET 0
@@ -19,7 +19,7 @@ END $$;
 
 -- `held` has an attempt and the id of its claim, by job id, and `mine` is the lease of the worker, if it had one before.
 CREATE OR REPLACE FUNCTION trio_jobs.beat(held json, lease double precision, mine bigint)
-RETURNS json LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $$
+RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
     before double precision;
     lapses double precision;

@@ -3,8 +3,7 @@
 -- ------------------------------------------------------------ claims
 
 -- Locks the limits of those of these handlers that have any, and returns these.
-CREATE OR REPLACE FUNCTION trio_jobs.lock_limits(asked text[]) RETURNS text[] LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.lock_limits(asked text[]) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
     names text[] := '{}';
     wanted text[];
@@ -21,8 +20,7 @@ BEGIN
 END $$;
 
 -- Lets jobs leave their lanes whose handlers have no limits any more.
-CREATE OR REPLACE FUNCTION trio_jobs.leave_lanes(handlers text[]) RETURNS void LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.leave_lanes(handlers text[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     WITH news AS (
         DELETE FROM trio_jobs.lane_news AS news WHERE news.handler = ANY (handlers)
@@ -36,7 +34,7 @@ END $$;
 -- the order is by rank, and between the lanes of a handler by turn.
 CREATE OR REPLACE FUNCTION trio_jobs.claim_limited(
     most integer, handlers json, worker text, lease double precision, claim text
-) RETURNS json LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+) RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
     asked text[] := ARRAY(SELECT json_array_elements_text(handlers));
     mine text[];                -- those that have limits
@@ -135,8 +133,7 @@ BEGIN
 END $$;
 
 -- When a claim finds a job in a lane: up to now if it does now, infinity if not by waiting alone.
-CREATE OR REPLACE FUNCTION trio_jobs.next_start(handlers text[]) RETURNS double precision LANGUAGE plpgsql STABLE
-SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.next_start(handlers text[]) RETURNS double precision LANGUAGE plpgsql STABLE AS $$
 DECLARE
     now double precision := trio_jobs.clock();
     soonest double precision := 'Infinity';
@@ -239,7 +236,7 @@ BEGIN
     IF before IS NULL THEN
         numbers := ARRAY(
             SELECT job.number FROM trio_jobs.job WHERE job.handler = limit_handler.handler AND job.finished IS NULL
-                AND job.lane IS NULL AND job.parent IS NULL ORDER BY job.number FOR UPDATE
+                AND job.lane IS NULL AND job.parent IS NULL ORDER BY job.number + 0 FOR UPDATE
         );
     END IF;
     PERFORM trio_jobs.lock_limits(ARRAY[handler]);

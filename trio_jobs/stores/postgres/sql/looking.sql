@@ -77,8 +77,7 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 
 -- When the first job is due that a claim for these handlers may start.
-CREATE OR REPLACE FUNCTION trio_jobs.next_due(handlers json) RETURNS double precision LANGUAGE plpgsql STABLE
-SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+CREATE OR REPLACE FUNCTION trio_jobs.next_due(handlers json) RETURNS double precision LANGUAGE plpgsql STABLE AS $$
 DECLARE
     found double precision;
     asked text[] := ARRAY(

@@ -1,5 +1,4 @@
--- Starts of jobs. What a function must not find by reading the whole table forbids that for itself, as a plan that was
--- made while the table was small may outlive that time.
+-- Starts of jobs.
 
 -- The refusal of calls by a version of the package that is too old for the schema; NULL if it is not.
 CREATE OR REPLACE FUNCTION trio_jobs.too_new(of_client bigint) RETURNS json LANGUAGE plpgsql AS $$
@@ -32,8 +31,7 @@ END $$;
 -- Starts jobs that wait and that the caller has locked; each row is what `Rows.claim_of` takes, in the order given.
 -- Without a `lease`, in seconds, it never lapses.
 CREATE OR REPLACE FUNCTION trio_jobs.start_jobs(numbers bigint[], worker text, lease double precision, claim text)
-RETURNS SETOF json LANGUAGE plpgsql
-SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+RETURNS SETOF json LANGUAGE plpgsql AS $$
 DECLARE
     begun double precision := trio_jobs.clock();
     named text := '[' || to_json(start_jobs.worker) || ']';
@@ -47,7 +45,7 @@ BEGIN
                 CASE WHEN job.last_input > job.received THEN 'input' ELSE 'timeout' END
             END
         FROM unnest(numbers) WITH ORDINALITY AS asked (number, place)
-        WHERE job.number = asked.number AND (job.state IN {started}) IS TRUE  -- found by number, not by state
+        WHERE job.number = asked.number AND job.state || '' IN {started}
         RETURNING asked.place, job.number, job.attempt, job.seq, json_build_array(
             job.id, job.handler, job.args, job.options, job.metadata, job.priority, job.owner, job.key,
             job.attempt, job.spent, job.saved, job.seq, job.consumed, job.waited

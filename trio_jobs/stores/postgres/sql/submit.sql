@@ -17,7 +17,7 @@ END $$;
 -- Calls that are `plain`, with jobs that have neither key nor exclusive name and are not submitted again, are handled
 -- together, unless one of them has to be refused. They are read once, as each look into JSON reads all of it.
 CREATE OR REPLACE FUNCTION trio_jobs.submit_jobs(calls json) RETURNS TABLE (place int, answer json)
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
+LANGUAGE plpgsql
 AS $$
 DECLARE
     read trio_jobs.call[] := ARRAY(SELECT json_populate_recordset(NULL::trio_jobs.call, calls));
@@ -358,7 +358,7 @@ END $$;
 
 -- Accept children, which run from the start. The row of a parent is locked, so its attempt cannot end in between.
 CREATE OR REPLACE FUNCTION trio_jobs.spawn_jobs(calls json) RETURNS TABLE (place int, answer json)
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
+LANGUAGE plpgsql
 AS $$
 DECLARE
     read trio_jobs.call[] := ARRAY(SELECT json_populate_recordset(NULL::trio_jobs.call, calls));
@@ -367,7 +367,7 @@ BEGIN
     PERFORM FROM trio_jobs.job WHERE id = ANY (ARRAY(SELECT parent FROM unnest(read))) ORDER BY number FOR NO KEY UPDATE;
     held := ARRAY(
         SELECT call.ordinality FROM unnest(read) WITH ORDINALITY AS call WHERE EXISTS (
-            SELECT FROM (SELECT * FROM trio_jobs.job WHERE id = call.parent OFFSET 0) AS job  -- see `lock_due`
+            SELECT FROM (SELECT * FROM trio_jobs.job WHERE id = call.parent OFFSET 0) AS job
             WHERE job.state = 'running' AND job.attempt = call.attempt AND job.claim IS NOT DISTINCT FROM call.claim
         )
     );

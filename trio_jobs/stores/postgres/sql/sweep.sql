@@ -28,13 +28,13 @@ END $$;
 -- Locks and returns up to 500 jobs that waited too long, and as many whose leases have lapsed. What others have locked
 -- is left to them. The leases of workers stay locked, so that no heartbeat renews one in between.
 CREATE OR REPLACE FUNCTION trio_jobs.lock_overdue(OUT expired bigint[], OUT lapsed bigint[])
-LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
     at double precision := trio_jobs.clock();
     leases bigint[];
 BEGIN
     expired := ARRAY(
-        SELECT job.number FROM trio_jobs.job AS job WHERE job.expires <= at AND (job.state = 'queued') IS TRUE  -- by `expires`, not by state
+        SELECT job.number FROM trio_jobs.job AS job WHERE job.expires <= at AND job.state || '' = 'queued'
         ORDER BY job.expires LIMIT 500 FOR UPDATE SKIP LOCKED
     );
     leases := ARRAY(SELECT one.number FROM trio_jobs.lease AS one WHERE one.until <= at FOR UPDATE SKIP LOCKED);
@@ -90,7 +90,7 @@ END $$;
 
 -- Lets the first of those that stand behind a name hold it, where nobody does.
 CREATE OR REPLACE FUNCTION trio_jobs.hand_on_all() RETURNS boolean
-LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $$
+LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE trio_jobs.job AS job SET behind = false WHERE job.number IN (
         SELECT first.number FROM trio_jobs.job AS first WHERE first.behind AND first.number IN (

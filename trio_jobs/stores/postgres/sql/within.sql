@@ -3,7 +3,6 @@
 
 -- Accept the jobs of a call, as `submit_jobs` does, or answer why not.
 CREATE OR REPLACE FUNCTION trio_jobs.submit_within(call json) RETURNS json LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
 AS $$
 DECLARE
     answer json := coalesce(trio_jobs.too_new((call ->> 'version')::bigint), trio_jobs.submit_one(call, call, false));
