@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .._model.job import Event, new_id
 from .._watching.readers import Policy
@@ -13,6 +12,18 @@ from ..stores.retrying import retry_until_answered
 
 if TYPE_CHECKING:
     from .worker import Worker
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _patient(call: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Return a method of the worker that is called until the store answers."""
+
+    async def method(*args: P.args, **options: P.kwargs) -> T:
+        return await retry_until_answered(lambda: call(*args, **options))
+
+    return method
 
 
 class Patient:
@@ -25,10 +36,13 @@ class Patient:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self.raised = worker.raised
-
-    def __getattr__(self, name: str) -> Any:
-        """Return a method of the worker, which is called until the store answers."""
-        return partial(retry_until_answered, getattr(self._worker, name))
+        self.snapshot = _patient(worker.snapshot)
+        self.wait = _patient(worker.wait)
+        self.end = _patient(worker.end)
+        self.history = _patient(worker.history)
+        self.request_cancel = _patient(worker.request_cancel)
+        self.cancel = _patient(worker.cancel)
+        self.end_inputs = _patient(worker.end_inputs)
 
     async def send(self, job_id: str, key: str | None, values: Sequence[Any]) -> int:
         """Send inputs, with the same key each time."""

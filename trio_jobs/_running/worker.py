@@ -71,7 +71,7 @@ class Worker(Runner):
         self._unanswered: list[Claimant] = []  # who submitted, and was not told what that started
         self._unheard = Bell()
         self._background = trio.CancelScope()
-        self._patient = self if self._at_once else cast("JobAccess", Patient(self))  # for handlers
+        self._patient: JobAccess = self if self._at_once else Patient(self)  # for handlers
         # Whether a job starts in `submit` or later must not decide which context variables it sees.
         self._context = copy_context()
 
