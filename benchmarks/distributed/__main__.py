@@ -23,7 +23,7 @@ from benchmarks.durable.libraries import install, version_of
 from benchmarks.inprocess import Row, machine
 from benchmarks.with_peers import arguments, cache_of, parser_of, publish
 
-from . import claims, speed, tokens
+from . import claims, costs, speed, tokens
 from .libraries import OURS, PEERS, Library
 from .servers import Server, server
 from .speed import Scale
@@ -35,6 +35,7 @@ SECTIONS: dict[str, Callable[[Scale, Server, Sequence[Library]], Iterator[Row]]]
     "latency": speed.latency_rows,
     "tokens": tokens.rows,
     "claims": claims.rows,
+    "costs": costs.rows,
 }
 
 

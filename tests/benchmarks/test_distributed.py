@@ -85,7 +85,7 @@ def answers(
 def test_it_runs_and_measures_everything(place: Server) -> None:
     """Without any peer, every section has its rows, and every figure is more than 0."""
     rows = [row for section in script.SECTIONS.values() for row in section(TINY, place, [OURS])]
-    assert {row.section for row in rows} == {"submit", "run", "latency", "tokens", "queue"}
+    assert {row.section for row in rows} == {"submit", "run", "latency", "tokens", "queue", "cost"}
     assert [row.name for row in rows if not row.figures or min(row.figures.values()) <= 0] == []
     assert len([row for row in rows if row.section == "run"]) == len(speed.WORKERS)
 
