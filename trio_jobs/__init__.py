@@ -12,6 +12,7 @@ The rooms in the order in which they tell the story; the first page of each says
     _wire                what a client and a server say to each other
     serving              jobs shown to other machines
     client               a server's jobs as if they were here
+    logs                 which job wrote a line of a program's log
     demo, testing, cli   to be looked at; for users' tests; the command
 """
 

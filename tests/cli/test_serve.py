@@ -76,6 +76,18 @@ def test_one_command_is_worker_server_and_page(cli: Any) -> None:
     assert json.loads(cli("show", job_id, "--json")[1])["result"] == 3
 
 
+@pytest.mark.parametrize("on", [True, False])
+def test_requests_are_logged_if_asked_for(cli: Any, on: bool) -> None:
+    """With `--access-log` each request is a line, at any level of the rest; without, there is none."""
+    server, url = cli.start_server(*["--access-log"] * on)
+    assert httpx2.get(f"{url}/healthz").status_code == 200
+    server.terminate()
+    assert server.wait(60) == 143
+    said = server.stderr.read()
+    assert ("INFO trio_jobs.access: 127.0.0.1 GET /healthz 200 in 0." in said) == on
+    assert "trio_jobs.job" not in said
+
+
 def test_what_was_submitted_elsewhere_runs_here(cli: Any) -> None:
     """The server runs jobs that other processes submitted to its file."""
     job_id = cli.submit("add", "1", "2")

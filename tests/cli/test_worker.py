@@ -153,6 +153,39 @@ def test_a_failure_is_in_the_log(cli: Any) -> None:
     assert not [line for line in said.splitlines() if line.startswith("2026-01-01")]
 
 
+def test_the_log_as_json(cli: Any) -> None:
+    """With `--log-format json` each line on standard error is an object, that of the command itself too."""
+    worker = cli.start("worker", "program:handlers", "--name", "w", "--log-format", "json")
+    told = [worker.stderr.readline()]
+    job_id = cli.submit("fail", "ouch\nforged")
+    cli.start("stream", job_id).wait(60)
+    worker.terminate()
+    assert worker.wait(60) == 143
+    told += worker.stderr.readlines()
+    ready, failed, stopped = map(json.loads, told)
+    assert ready["message"].startswith("w runs add, ")
+    assert stopped["message"] == "stopped: nothing runs here any more"
+    assert (failed["logger"], failed["job_id"], failed["handler"]) == ("trio_jobs.job", job_id, "fail")
+    assert failed["traceback"].endswith("ValueError: ouch\nforged\n")
+
+
+@pytest.mark.parametrize("level", ["info", "warning"])
+def test_handlers_log_at_the_same_level(cli: Any, level: str) -> None:
+    """What a handler logs itself is written from the level on that `--log-level` says."""
+    says = "async def says(job):\n    for level in 20, 30: logging.log(level, 'news')\n"
+    (cli.folder / "wordy.py").write_text(f"import logging\n{says}all = [says]\n", "utf-8")
+    worker = cli.start("worker", "wordy:all", "--log-level", level)
+    worker.stderr.readline()
+    status, job_id, _ = cli("submit", "wordy:all", "says")
+    assert status == 0
+    cli.start("stream", job_id.strip()).wait(60)
+    worker.terminate()
+    assert worker.wait(60) == 143
+    said = worker.stderr.read()
+    assert ("INFO root: news\n" in said) == (level == "info")
+    assert "WARNING root: news\n" in said
+
+
 @pytest.mark.deep
 def test_only_failures_are_logged_by_default(cli: Any) -> None:
     """Without `--log-level` a worker logs failed jobs only."""

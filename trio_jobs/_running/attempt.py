@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import attrs
 import trio
@@ -20,6 +20,9 @@ from .context import JobContext, Starts
 from .deadlines import Deadlines
 from .outcome import Run, as_service, conclude
 from .writer import Resources, Writer
+
+if TYPE_CHECKING:
+    from contextvars import ContextVar
 
 logger = logging.getLogger("trio_jobs")
 # Each attempt asks for these, and Python 3.11 finds the members of an enum slowly.
@@ -57,12 +60,15 @@ class Attempt:
         call: What is called in place of the handler, which it calls; None if nothing is around that.
         outcome: How it ended, as the store is to record it; None before, and if another attempt has the job.
         slot: Whether it uses one: child jobs and services do not.
+        current: Where each attempt leaves its context for what its task calls, once `trio_jobs.logs` is
+            loaded; None before, as it costs a little.
     """
 
     wait_first: Callable[[], Awaitable[None]] | None = None
     call: Callable[..., Awaitable[Any]] | None = None
     outcome: Outcome | None = None
     slot = True
+    current: ClassVar[ContextVar[JobContext[Any] | None] | None] = None
     _task: trio.lowlevel.Task | None = None
 
     def __init__(
@@ -86,6 +92,8 @@ class Attempt:
         """
         submission, context = self.claim.submission, self.context
         self._task = trio.lowlevel.current_task()
+        if self.current is not None:
+            self.current.set(context)
         if submission.options.when_unread != "continue":
             self.writer.attend()
         returned, value, cause = False, None, None

@@ -30,7 +30,8 @@ def log_start(attempt: Attempt) -> None:
     """Log that an attempt begins."""
     if logger.isEnabledFor(logging.INFO):
         claim = attempt.claim
-        logger.info("%s: attempt %d started", _named(claim), claim.attempt, extra=_facts(claim))
+        facts = _facts(claim, State.RUNNING, None)
+        logger.info("%s: attempt %d started", _named(claim), claim.attempt, extra=facts)
 
 
 def log_end(attempt: Attempt, state: State, ended: Ended | None) -> None:
@@ -47,7 +48,8 @@ def log_end(attempt: Attempt, state: State, ended: Ended | None) -> None:
     level = logging.WARNING if failed else logging.INFO
     if logger.isEnabledFor(level):
         claim = attempt.claim
-        logger.log(level, "%s %s%s", _named(claim), _VERBS[state], _why(claim, ended), extra=_facts(claim))
+        facts = _facts(claim, state, ended)
+        logger.log(level, "%s %s%s", _named(claim), _VERBS[state], _why(claim, ended), extra=facts)
 
 
 def _why(claim: Claim, ended: Ended | None) -> str:
@@ -68,6 +70,19 @@ def _named(claim: Claim) -> str:
     return f"job {claim.submission.id} ({one_line(claim.submission.handler)})"
 
 
-def _facts(claim: Claim) -> dict[str, object]:
+def _facts(claim: Claim, state: State, ended: Ended | None) -> dict[str, object]:
+    """Return the fields of a line: those of the job, and why the attempt ended unless it completed."""
     new = claim.submission
-    return {"job_id": new.id, "handler": new.handler, "attempt": claim.attempt}
+    facts = {
+        "job_id": new.id,
+        "handler": one_line(new.handler),
+        "attempt": claim.attempt,
+        "state": str(state),
+    }
+    if ended is not None:
+        facts["reason"] = str(ended.reason)
+        if ended.message or ended.error:
+            facts["error"] = one_line(ended.message or ended.error)
+        if ended.error is not None and ended.reason not in UNSPENT:
+            facts["traceback"] = ended.error.traceback
+    return facts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -10,7 +11,6 @@ import trio
 
 from .faults import FAILED, Fault
 from .options import MEMORY, HandlersAt, check_store
-from .output import note
 from .server_options import ServerOptions
 from .working import DEFAULTS, WorkerOptions, working
 
@@ -42,6 +42,8 @@ async def serve(
         check_store(options.store)
     grace = min(options.grace, _FAREWELL)
     serving: Callable[..., Any] = partial(serve_http, **server.options(), grace=grace)
+    if server.access_log:
+        logging.getLogger("trio_jobs.access").setLevel(logging.INFO)
     async with working(handlers, options) as work, trio.open_nursery() as nursery:
         work.jobs.pause()  # no job starts before the port is known to be free
         try:
@@ -49,8 +51,8 @@ async def serve(
         except OSError as error:
             raise server.fault(error) from error
         work.jobs.resume()
-        note(work.description)
-        note(f"the page is at {urls[0]}/; Ctrl-C stops it")
+        options.tell(work.description)
+        options.tell(f"the page is at {urls[0]}/; Ctrl-C stops it")
         await work.stopping.wait()
         work.jobs.pause()
         nursery.cancel_scope.cancel(reason="a signal")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .options import HandlersAt, check_store
-from .output import note
 from .working import DEFAULTS, WorkerOptions, working
 
 
@@ -19,5 +18,5 @@ async def worker(handlers: HandlersAt, /, *, options: WorkerOptions = DEFAULTS) 
     """
     check_store(options.store)
     async with working(handlers, options) as work:
-        note(f"{work.description}; Ctrl-C stops it")
+        options.tell(f"{work.description}; Ctrl-C stops it")
         await work.stopping.wait()

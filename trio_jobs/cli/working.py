@@ -17,11 +17,14 @@ from .._common.validate import RefusedAs
 from .._registry.address import without_password
 from .._registry.opening import open_registry
 from .._registry.registry import JobRegistry
+from .escape import one_line
 from .faults import Fault, Stopped
 from .load import load_handlers, load_limits, load_schedules
 from .options import DEFAULT_STORE, Seconds, Store
 from .output import note
 from .watchdog import Watchdog
+
+_logger: Final = logging.getLogger("trio_jobs.cli")
 
 
 @Parameter(name="*")
@@ -36,6 +39,7 @@ class WorkerOptions:
         grace: How long jobs may take to end by themselves when the process is to stop.
         name: What the histories of its jobs say; by default, host and process.
         log_level: What is logged on standard error: at info, each start and end of a job too.
+        log_format: How: as lines of text, or of JSON objects that tell which job wrote them.
     """
 
     store: Store = DEFAULT_STORE
@@ -44,6 +48,14 @@ class WorkerOptions:
     grace: Seconds = 10.0
     name: Annotated[str | None, Parameter(metavar="X", show_default=False)] = None
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    log_format: Literal["text", "json"] = "text"
+
+    def tell(self, text: str) -> None:
+        """Tell what the command does, at any level; if the log is JSON, as a line of that."""
+        if self.log_format == "json":
+            _logger.info("%s", one_line(text))
+        else:
+            note(text)
 
 
 DEFAULTS: Final = WorkerOptions()
@@ -64,6 +76,20 @@ class Working:
     stopping: trio.Event
 
 
+def _configure_logging(options: WorkerOptions) -> None:
+    level = options.log_level.upper()
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    if options.log_format == "json":
+        from ..logs import JsonFormatter
+
+        handler.setFormatter(JsonFormatter())
+    # A program that has configured logging itself keeps its configuration.
+    logging.basicConfig(handlers=[handler], level=level)
+    logging.getLogger("trio_jobs").setLevel(level)
+    _logger.setLevel(logging.INFO)
+
+
 @asynccontextmanager
 async def working(handlers: str, options: WorkerOptions) -> AsyncGenerator[Working]:
     """Run jobs for the length of the block, with the limits and schedules of the module, and stop in order.
@@ -74,9 +100,7 @@ async def working(handlers: str, options: WorkerOptions) -> AsyncGenerator[Worki
         Stopped: A signal came.
         Fault: The handlers cannot be loaded, or the registry refuses an option.
     """
-    # A program that has configured logging itself keeps its configuration.
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("trio_jobs").setLevel(options.log_level.upper())
+    _configure_logging(options)
     found, declared, limits = load_handlers(handlers), load_schedules(handlers), load_limits(handlers)
     name = options.name or f"{socket.gethostname()}:{os.getpid()}"
     running: list[JobRegistry] = []
@@ -102,7 +126,9 @@ async def working(handlers: str, options: WorkerOptions) -> AsyncGenerator[Worki
             yield Working(jobs, description, watchdog.stopping)
             if left := len(jobs.running):
                 what = f"{left} job{'' if left == 1 else 's'}"
-                note(f"stopping: {options.grace:g}s for {what} to end; what still runs then is handed over")
+                options.tell(
+                    f"stopping: {options.grace:g}s for {what} to end; what still runs then is handed over"
+                )
     if watchdog.signal is not None:
-        note("stopped: nothing runs here any more")
+        options.tell("stopped: nothing runs here any more")
         raise Stopped(watchdog.signal)

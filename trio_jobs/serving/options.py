@@ -46,6 +46,7 @@ class AppOptions(AccessOptions, total=False):
     """The options of `http_app`; see `ServerOptions`."""
 
     page: bool
+    access_log: bool
 
 
 class WebSocketOptions(AccessOptions, total=False):
@@ -91,6 +92,7 @@ class ServerOptions:
         tracebacks: Whether clients see tracebacks, and stacks of stuck jobs, which are for programmers; by
             default they do not.
         page: Whether there is a live page at `/`, as there is by default.
+        access_log: Whether each HTTP request is logged, as `trio_jobs.access` at INFO; by default it is not.
         grace: Seconds that connections get to end when the server is cancelled, by default 5.
 
     Raises:
@@ -107,6 +109,7 @@ class ServerOptions:
     limits: Limits = DEFAULT
     tracebacks: bool = False
     page: bool = True
+    access_log: bool = False
     grace: float = attrs.field(default=5.0, validator=at_least(0, at_most=math.inf))
 
     @classmethod

@@ -65,6 +65,10 @@ def app_of(context: ServerContext, *, websocket: bool) -> Starlette:
                 expose_headers=["location", "retry-after"],
             ),
         )
+    if context.options.access_log:
+        from .access_log import AccessLog  # around all, so that it has what is refused too
+
+        middleware.insert(0, Middleware(AccessLog))
     app = Starlette(
         routes=routes,
         middleware=middleware,
