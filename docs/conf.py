@@ -5,11 +5,14 @@ from importlib.metadata import version as _version
 import trio_jobs
 from trio_jobs._model import options
 from trio_jobs._registry import limits, opening, registry, schedules
+from trio_jobs._running import hooks
 
 for _name in trio_jobs.__all__:  # some are loaded only when they are asked for
     getattr(trio_jobs, _name)
 # Names that only type checkers import, as the package loads them late, but that its annotations use.
-vars(opening).update(Limit=trio_jobs.Limit, Schedule=trio_jobs.Schedule)
+vars(opening).update(
+    Limit=trio_jobs.Limit, Schedule=trio_jobs.Schedule, Wrap=hooks.Wrap, OnEvent=hooks.OnEvent
+)
 vars(options).update(Debounce=trio_jobs.Debounce)
 vars(registry).update(Schedules=schedules.Schedules, JobLimits=limits.JobLimits)
 
@@ -49,7 +52,7 @@ _OTHERS = (
 _UNQUALIFIED = (
     "Any|AsyncIterator|Awaitable|Callable|Iterable|Iterator|Literal|Mapping|None|Self|Sequence"
     "|bool|bytes|callable|datetime|dict|float|frozenset|int|list|object|set|str|timedelta|tuple|type"
-    "|MockClock|Again|Handler|Missed|Options|Path|Random|Transition"
+    "|ContextVar|MockClock|Again|Handler|Missed|Options|Path|Random|Transition"
     "|[A-Z][A-Za-z]*(Error|Exception|ExceptionGroup|Warning)"
 )
 nitpick_ignore_regex = [
