@@ -33,8 +33,8 @@ STORED = [
         "finish reads, waits, and writes later",
         "an attempt ends after it was reclaimed",
         MEMORY,
-        "            raise\n        self._conclude",
-        f"            raise\n{_WAIT}        self._conclude",
+        "            raise\n        if outcome",
+        f"            raise\n{_WAIT}        if outcome",
         "store",
     ),
     Bug(

@@ -142,8 +142,8 @@ STREAMED = [
         "a cursor ahead of the log is accepted",
         "a reader with the cursor of another job waits for ever",
         STORE_CURSOR,
-        "        if self.cursor > last_seq:",
-        "        if False:",
+        "        check_cursor(self.job_id, self.cursor, last_seq)",
+        "        pass",
         "streams",
     ),
     Bug(

@@ -89,14 +89,18 @@ FAULTS = [
     Fault(
         "append looks at the job, and writes later",
         "racing.a_job_that_runs",
-        _STEP + "            row = self.running(job_id, attempt, claim)\n            data = data",
-        "        row = self.running(job_id, attempt, claim)\n" + _LATER + _STEP + "            data = data",
+        _STEP
+        + "            row = self.running(job_id, attempt, claim, offset, received)\n            data = data",
+        "        row = self.running(job_id, attempt, claim, offset, received)\n"
+        + _LATER
+        + _STEP
+        + "            data = data",
     ),
     Fault(
         "finish looks at the job, and writes later",
         "racing.a_job_that_runs",
-        "            return self.end(self.running(job_id, attempt, claim), outcome)\n",
-        "            row = self.running(job_id, attempt, claim)\n"
+        "            return self.end(self.running(job_id, attempt, claim, *knows), outcome)\n",
+        "            row = self.running(job_id, attempt, claim, *knows)\n"
         + _LATER
         + _STEP
         + "            return self.end(row, outcome)\n",
@@ -126,19 +130,19 @@ FAULTS = [
     Fault(
         "an end that is cut short: the children end in one step, their parent in the next",
         "racing.a_job_with_a_child",
-        "            return self.end(self.running(job_id, attempt, claim), outcome)\n",
+        "            return self.end(self.running(job_id, attempt, claim, *knows), outcome)\n",
         "            for child in self.load(\"parent = ? AND state = 'running'\", job_id):\n"
         "                self.end(child, Outcome(Transition.CANCELLED, ended=Ended(Reason.PARENT)))\n"
         + _LATER
         + _STEP
-        + "            return self.end(self.running(job_id, attempt, claim), outcome)\n",
+        + "            return self.end(self.running(job_id, attempt, claim, *knows), outcome)\n",
     ),
     Fault(
         "follow looks for events, and then whether the job is over",
         "racing.a_job_that_runs",
-        "            if (await self.get(job_id)).state.over:\n                break\n",
+        "            job = await self.get(job_id)\n            check_cursor",
         "            await trio.lowlevel.checkpoint()\n"
-        "            if (await self.get(job_id)).state.over:\n                break\n",
+        "            job = await self.get(job_id)\n            check_cursor",
     ),
     Fault(
         "send looks at the job, and writes later",
@@ -227,8 +231,8 @@ FAULTS = [
     Fault(
         "who listens hears of any event",
         "inputs.who_listens_hears_of_inputs",
-        'last = {row["id"]: row["last_input"] for row in self.load()}',
-        'last = {row["id"]: len(row["log"]) for row in self.load()}',
+        '(row["last_input"], len(row["log"]))',
+        '(len(row["log"]), len(row["log"]))',
     ),
     Fault(
         "leases are cut to whole seconds",

@@ -292,6 +292,12 @@ class StreamGap(TrioJobsError):
         self.oldest = oldest
 
 
+def check_cursor(job_id: str, cursor: int, last_seq: int) -> None:
+    """Raise `StreamGap` if a cursor is ahead of a log, which then lacks what its reader has seen."""
+    if cursor > last_seq:
+        raise StreamGap(job_id, last_seq + 1, cursor, last_seq)
+
+
 class StreamRestarted(TrioJobsError):
     """A new attempt began: what it sends does not continue what this reader has seen.
 

@@ -136,7 +136,7 @@ class Attempt:
 
         Args:
             run: How the attempt ended.
-            durable: Whether the store is durable.
+            durable: Whether the store is durable. It may have lost what the attempt wrote, so it compares.
         """
         refused = self.writer.refused
         if refused is not None and run.cause is None:  # it was in the channel until the nursery closed
@@ -153,6 +153,8 @@ class Attempt:
         else:
             outcome = conclude(run, None, Reason.PARENT, durable=False)
         outcome.received = self.claim.consumed if run.inbox is None else run.inbox.received
+        if durable:
+            outcome.appended = self.writer.appended
         return outcome
 
     # ------------------------------------------------------------ for the worker

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from .._common.bell import Bell
-from .._common.errors import LeaseLost, UnknownJob
+from .._common.errors import LeaseLost, StreamGap, UnknownJob
 from .._model.handler import mark_of
 from .._model.job import Event, Kind
 from ..stores.retrying import retry_until_answered
@@ -189,7 +189,7 @@ class StoreInbox(Inbox):
             events = await retry_until_answered(self._store.inputs, self.job_id, self.cursor, _BATCH)
             self._events += [(event.seq, event) for event in events]
             self.cursor = events[-1].seq if events else self.cursor
-        except UnknownJob:  # it was reclaimed, and has ended and been removed since
+        except (UnknownJob, StreamGap):  # it was reclaimed and removed since, or the store lost what it has
             self.close()
         except Exception as error:  # noqa: BLE001  # of one job; the others must not suffer for it
             failure = error

@@ -199,7 +199,8 @@ class Runner:
             logger.warning(words, claim.attempt, claim.submission.id)
         except InvalidPayload as refusal:
             bad = Ended(Reason.BAD_RESULT, str(refusal))
-            await self._finish(attempt, Outcome(Transition.FAILED, None, bad, outcome.received))
+            given = outcome.received, outcome.begun, outcome.appended
+            await self._finish(attempt, Outcome(Transition.FAILED, None, bad, *given))
         else:
             ended = outcome.ended
             if state is State.CANCELLED and outcome.transition is Transition.RETRIED and ended is not None:

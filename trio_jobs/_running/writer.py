@@ -56,13 +56,14 @@ class Writer:
         claim: As given.
         open: Whether the attempt's nursery is open.
         refused: The message of the store about a token that was too large.
+        appended: How many events the store has said that it has of the attempt; a log in this process knows.
         inbox: The inputs that the attempt receives; None until it asks for them, as most never do.
     """
 
     open = True
     refused: str | None = None
     inbox: Inbox | None = None
-    _appended = 0
+    appended = 0
     _channel: TokenChannel | None = None
 
     def __init__(self, claim: Claim, resources: Resources, deadlines: Deadlines) -> None:
@@ -260,11 +261,11 @@ class Writer:
         return waited
 
     async def _append(self, kind: Kind, values: Sequence[Any], received: int | None = None) -> None:
-        offset = self._appended if self._log is None else self._log.appended
+        offset = self.appended if self._log is None else self._log.appended
         self._seq = await self._store.append(
             self._id, self.claim.attempt, kind, values, offset, received=received, claim=self.claim.id
         )
-        self._appended += len(values)
+        self.appended += len(values)
 
     async def _write_tokens(self, values: Sequence[Any]) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-from .._common.errors import StreamGap
+from .._common.errors import StreamGap, check_cursor
 from .._model.job import Event
 from .cursor import NOTHING, LogCursor
 from .raised import Raised
@@ -51,8 +51,7 @@ class StoreCursor(LogCursor):
 
     def _join(self, last_seq: int) -> None:
         """Begin to read a log that ends at `last_seq` now."""
-        if self.cursor > last_seq:
-            raise StreamGap(self.job_id, last_seq + 1, self.cursor, last_seq)
+        check_cursor(self.job_id, self.cursor, last_seq)
         self._readers = self._by_job[self.job_id]
         self._readers.join(self, last_seq)
         self._open = True
@@ -65,7 +64,12 @@ class StoreCursor(LogCursor):
         return self._follow()
 
     async def _follow(self) -> bool:
-        self._batch, self._next = await self._store.follow(self.job_id, self.cursor, _BATCH), 0
+        try:
+            self._batch, self._next = await self._store.follow(self.job_id, self.cursor, _BATCH), 0
+        except StreamGap as gap:
+            self.cursor = gap.oldest
+            self._moved()
+            raise
         return not self._batch
 
     def _moved(self) -> None:

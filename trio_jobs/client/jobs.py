@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import trio
 
-from .._common.errors import StreamGap
+from .._common.errors import StreamGap, check_cursor
 from .._model.job import CancelReport, Event, Job
 from .._watching.cursor import LogCursor
 from .._watching.raised import Raised
@@ -154,9 +154,7 @@ class RemoteCursor(LogCursor):
         """Wait until the server has confirmed that the job exists, and that its log reaches the cursor."""
         subscription = self._subscription
         if self.cursor:  # a server does not answer while there is nothing behind a cursor
-            last_seq = (await self._jobs.look(self.job_id)).job.last_seq
-            if self.cursor > last_seq:
-                raise StreamGap(self.job_id, last_seq + 1, self.cursor, last_seq)
+            check_cursor(self.job_id, self.cursor, (await self._jobs.look(self.job_id)).job.last_seq)
             return
         while not subscription.answered:
             with self._link.patience():

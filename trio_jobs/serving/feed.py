@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import trio
 
 from .._common.bell import Bell
+from .._common.errors import StreamGap
 from .._model.job import Event
 from .._watching.readers import Policy, Readers, ReadersByJob
 from ..stores.contract import Store
@@ -105,6 +106,7 @@ class Feed:
         policy: The handler does not wait for the feed; it may for a follower.
         readers: The readers of the job.
         followers: How many there are.
+        subscriptions: Their places.
     """
 
     def __init__(self, feeds: Feeds, first: Subscription, readers: Readers) -> None:
@@ -115,6 +117,8 @@ class Feed:
         self._feeds = feeds
         self._job_id = first.job_id
         self._row = Row()
+        self.subscriptions = set[Subscription]()
+        self._lost: dict[Subscription, StreamGap] = {}  # those that are still to be told of a gap
         self._level: dict[Follower, None] = {}
         self._led = False
         self._over = False
@@ -134,12 +138,15 @@ class Feed:
         Raises:
             InvalidPayload: The next event holds what JSON cannot.
             UnknownJob: The job was removed.
+            StreamGap: The store has lost events that were sent.
             trio.ClosedResourceError: The registry was left.
             PeerGone: The peer has left, or does not take what was begun in time.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         subscription = follower.subscription
         while True:
+            if self._lost and (gap := self._lost.pop(subscription, None)) is not None:
+                raise gap
             if self._over and subscription.sent == self.cursor:
                 return None  # the end is no event, and needs no window
             await follower.flush()
@@ -186,11 +193,26 @@ class Feed:
         self._led = True
         try:
             while leader in self._level:
-                events = await self._read_on()
-                await self._round(events)
+                try:
+                    events = await self._read_on()
+                except StreamGap as gap:
+                    self._go_back(gap.oldest)
+                else:
+                    await self._round(events)
         finally:
             self._led = False
             self._dismiss([one for one in self._level if one.subscription.sent != self.cursor])
+
+    def _go_back(self, oldest: int) -> None:
+        """Read on from an earlier cursor, as the store lost what was behind it; tell those who got that."""
+        self._lost = {
+            one: StreamGap(self._job_id, oldest + 1, one.sent, oldest)
+            for one in self.subscriptions
+            if one.sent > oldest
+        }
+        self.cursor = oldest
+        self._feeds.shelf.clear(self._row)
+        self._dismiss(tuple(self._level))
 
     async def _read_on(self) -> Sequence[Event]:
         """Read on, but not before the feed's turn.
@@ -298,12 +320,14 @@ class Feeds:
             feed = self._feeds[job_id] = Feed(self, subscription, self._readers[job_id])
             feed.readers.join(feed, last_seq)
         feed.followers += 1
+        feed.subscriptions.add(subscription)
         feed.readers.join(subscription, last_seq)
         try:
             yield feed
         finally:
             feed.readers.leave(subscription)
             feed.followers -= 1
+            feed.subscriptions.discard(subscription)
             if not feed.followers:
                 del self._feeds[job_id]
                 feed.close()

@@ -14,7 +14,7 @@ import attrs
 import msgspec
 import trio
 
-from .._common.errors import QueueFull, StreamGap, UnknownHandler, UnknownJob, quoted
+from .._common.errors import QueueFull, UnknownHandler, UnknownJob, check_cursor, quoted
 from .._common.validate import RefusedAs
 from .._json.arguments import Arguments
 from .._json.inputs import Inputs
@@ -342,8 +342,7 @@ class JobOperations:
             StreamGap: The cursor is ahead of the log.
         """
         job = await self.get(caller, job_id)
-        if after > job.last_seq:
-            raise StreamGap(job_id, job.last_seq + 1, after, job.last_seq)
+        check_cursor(job_id, after, job.last_seq)
         return job
 
     def following(self, subscription: Subscription, last_seq: int) -> AbstractContextManager[Feed]:

@@ -14,7 +14,7 @@ In the order in which they tell the story:
     postgres     the store in a PostgreSQL database, for many machines
 """
 
-from .._common.errors import StoreUnavailable
+from .._common.errors import StoreUnavailable, check_cursor
 from .._common.states import TRANSITIONS, UNSPENT, Transition, sources
 from .._model.job import KIND_OF, PENALTY, TRIMMABLE, Options
 from .._model.summary import PAGE_JOBS, page_of, place_of, summary_of
@@ -78,6 +78,7 @@ __all__ = [
     "Where",
     "advance",
     "cancel_answer",
+    "check_cursor",
     "check_end_inputs",
     "check_queue",
     "check_removable",

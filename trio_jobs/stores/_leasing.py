@@ -94,3 +94,8 @@ class LeasingVerbs(LookingVerbs):
         if row is None or row.state is not _RUNNING or row.attempt != attempt or row.claim != claim:
             raise LeaseLost(job_id, attempt)
         return row
+
+    def _check_has(self, row: Row, appended: int, received: int | None) -> None:
+        """Check that the job has the events that its attempt has appended, and the input it received last."""
+        if appended > row.log.appended or (received or 0) > row.log.inputs.last:
+            raise LeaseLost(row.submission.id, row.attempt)

@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from .._common.bell import Bell
-from .._common.errors import UnknownJob
+from .._common.errors import UnknownJob, check_cursor
 from .._common.states import State
 from .._model.job import Event, Job, JobEnd
 from .._model.summary import Page
@@ -92,7 +92,9 @@ class LookingVerbs:
 
     async def inputs(self, job_id: str, after: int, limit: int) -> list[Event]:
         """See `Store.inputs`."""
-        return self._row(job_id).log.read_inputs(after, limit)
+        log = self._row(job_id).log
+        check_cursor(job_id, after, log.last_seq)
+        return log.read_inputs(after, limit)
 
     # ------------------------------------------------------------ waiting
 
@@ -102,6 +104,7 @@ class LookingVerbs:
         events = row.log.read(after, limit)
         if events or row.finished is not None:
             await trio.lowlevel.checkpoint()
+        check_cursor(job_id, after, row.log.last_seq)
         while not events and row.finished is None:
             await row.log.wait()
             events = row.log.read(after, limit)
@@ -169,4 +172,4 @@ class LookingVerbs:
 
     def _hears(self, job_id: str, place: int) -> bool:
         row = self._rows.get(job_id)
-        return row is None or row.log.inputs.last > place
+        return row is None or row.log.inputs.last > place or row.log.last_seq < place

@@ -16,7 +16,8 @@ again: `submit` and `spawn` know the id, `send` that of its inputs, `append` the
 Leases: an attempt belongs to the worker that claimed it until its lease has lapsed *and* a sweep has
 reclaimed it. Its number is the fence: a claim always raises it, so the worker of an earlier attempt can write
 nothing. The id of its claim is kept beside it and is part of the fence, as a store that was restored from a
-copy may give a number twice.
+copy, or lost its last writes in a fail-over, may give a number twice. An attempt that knows of events or
+inputs that such a store has lost can write nothing either, and a cursor ahead of a log is refused.
 
 Waiting is done in the store as well. `follow` and `ended` wait for what they return. `due` and `overdue` are
 hints: they return when looking again may be worth while, may return too early, and never too late; so does
@@ -156,8 +157,8 @@ class Store(Protocol):
             attempt: The attempt that writes.
             kind: `token`, `progress`, `saved` or `step`.
             values: At least one.
-            offset: How many events this attempt has appended before. Those of `values` that the store has
-                already, from a call whose answer was lost, are skipped.
+            offset: How many events this attempt has appended. Those of `values` that the store has already,
+                from a call whose answer was lost, are skipped.
             received: With `saved`: the inputs up to this `seq` are consumed in the same step. The job keeps
                 the greatest that it was given, which is `Event.received` of these events.
             claim: The id of the claim that started the attempt, if it had one.
@@ -166,7 +167,8 @@ class Store(Protocol):
             The newest `seq` of the log.
 
         Raises:
-            LeaseLost: The job is not running that attempt of that claim.
+            LeaseLost: The job is not running that attempt of that claim, or lacks what that knows of: it has
+                fewer events of the attempt than `offset`, or no input `received`.
             InvalidPayload: The store cannot keep a value, a token is too large, or there would be too many
                 steps, or too large ones; see `Retention`.
         """
@@ -215,6 +217,7 @@ class Store(Protocol):
 
         Raises:
             UnknownJob: No job has this id.
+            StreamGap: The cursor is ahead of the log.
         """
         ...
 
@@ -225,7 +228,7 @@ class Store(Protocol):
             places: The cursor, by job id.
 
         Returns:
-            At least one of these jobs; those that were removed count as well.
+            At least one of these jobs; those that were removed, or whose log ends before, count as well.
         """
         ...
 
@@ -246,7 +249,8 @@ class Store(Protocol):
             The job's state now.
 
         Raises:
-            LeaseLost: The job is not running that attempt of that claim; another writer decides its outcome.
+            LeaseLost: The job is not running that attempt of that claim, or lacks what that has appended or
+                received; another writer decides its outcome.
             InvalidPayload: The store cannot keep the result.
         """
         ...
@@ -338,6 +342,7 @@ class Store(Protocol):
 
         Raises:
             UnknownJob: No job has this id, or it was removed meanwhile.
+            StreamGap: The cursor is ahead of the log.
         """
         ...
 

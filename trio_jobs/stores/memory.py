@@ -215,8 +215,10 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
     ) -> int:
         """See `Store.append`."""
         row = self._running(job_id, attempt, claim)
-        if offset != row.log.appended and not (values := values[row.log.appended - offset :]):
-            return row.log.last_seq
+        if offset != (there := row.log.appended) or received:
+            self._check_has(row, offset, received)
+            if not (values := values[there - offset :]):
+                return row.log.last_seq
         row.log.extend(kind, values, received)
         if kind is Kind.PROGRESS:
             row.progress = values[-1]
@@ -234,6 +236,8 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
             if (known := self._rows.get(job_id)) is not None and known.was_ended(attempt, claim):
                 return known.state
             raise
+        if outcome.appended or outcome.received:
+            self._check_has(row, outcome.appended, outcome.received)
         self._conclude(row, outcome, self._time())
         return row.state
 

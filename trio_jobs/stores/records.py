@@ -102,6 +102,7 @@ class Outcome:
         received: The `seq` of the last input that the attempt received; at first what was consumed before it.
             None if that is not known, because its worker was lost.
         begun: Whether it was begun; a claim that was given back at once was not.
+        appended: How many events it has appended, as far as its worker knows; 0 if the store cannot lose any.
     """
 
     __repr__ = show
@@ -111,6 +112,7 @@ class Outcome:
     ended: Ended | None = None
     received: int | None = 0
     begun: bool = True
+    appended: int = 0
 
 
 class Note:

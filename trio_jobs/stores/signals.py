@@ -96,14 +96,15 @@ class Log(Signal):
     seq = -1
 
     def note(self, seq: int) -> bool:
-        """Record the newest event that was read; if it is new, wake the tasks that wait behind an older one.
+        """Record the newest event that was read; if it is new, wake the tasks that wait behind another one.
 
-        No later ring would wake these: `seq` says that the event is known in this process.
+        No later ring would wake these: `seq` says that the event is known in this process. It is less than
+        before if the database has lost its last writes.
 
         Returns:
             Whether it is new.
         """
-        new = seq > self.seq
+        new = seq != self.seq
         if new:
             self.seq = seq
             self.ring()
@@ -250,7 +251,11 @@ class Signals:
         """
         self.ring_shared()
         gone = (math.inf, True)
-        self._grown([job for job, (log, _) in self._logs.items() if news.get(job, gone)[0] > log.seq])
+        for job_id, (log, _) in self._logs.items():
+            seq = news.get(job_id, gone)[0]
+            if seq != log.seq:
+                log.seq = int(min(seq, log.seq))  # less if the database has lost what was found before
+                log.ring()
         self._ended(dict.fromkeys(job for job in self._ends if news.get(job, gone)[1]))
 
     def ring_all(self) -> None:

@@ -12,6 +12,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 import trio
 
+from .._common.errors import check_cursor
 from .._model.job import Event, Job, JobEnd
 from .contract import Claim, Claimant
 from .rows import Rows
@@ -96,9 +97,12 @@ class Waits(ABC, Generic[S]):
                 self._check()
                 seen = grown.count
                 events, over, seq = await self._page(job_id, after, limit, waited=waited)
-                if events or over:
+                if events:
                     return events
                 seen += grown.note(seq)
+                check_cursor(job_id, after, seq)
+                if over:
+                    return events
                 self._check_open()
                 await grown.wait_past(seen)
                 waited = True

@@ -6,18 +6,23 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
+import attrs
 import psycopg
 import pytest
 import trio
 
 from tests.postgres import PgBouncer, Server
 from tests.serving.proxy import CALM, Proxy, Weather, open_proxy
-from tests.stores.postgres.load import registry, run, sql, under_load, work
-from trio_jobs import StoreUnavailable, open_registry
+from tests.stores.postgres.load import PATIENCE, registry, run, sql, under_load, work
+from trio_jobs import Kind, LeaseLost, State, StoreUnavailable, StreamGap, UnknownJob, open_registry
+from trio_jobs.stores import Claimant, Store
+from trio_jobs.stores.postgres import open_postgres
+from trio_jobs.stores.retrying import retry_until_answered
+from trio_jobs.testing.checks import kit
 
 Start = Callable[..., Server]
 FAULT = """
@@ -94,6 +99,85 @@ async def test_a_standby_that_takes_over(own_server: Start) -> None:
             second.query("SELECT pg_reload_conf()")
             await load.go_on()
             await load.end()
+    finally:
+        second.remove()
+
+
+async def until(server: Server, asks: str, found: list[tuple[Any, ...]]) -> None:
+    """Wait until a server has what the other one wrote."""
+    with trio.fail_after(PATIENCE):
+        while True:
+            with suppress(psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+                if server.query(asks) == found:
+                    return
+            await trio.sleep(0.01)
+
+
+async def follow(store: Store, job_id: str, after: int, tell: trio.MemorySendChannel[int]) -> None:
+    """Wait behind a cursor until the store tells that it has lost what was before it; say what is left."""
+    with pytest.raises(StreamGap) as gap:
+        await retry_until_answered(store.follow, job_id, after, 1)
+    await tell.send(gap.value.oldest)
+
+
+@pytest.mark.deep
+async def test_a_standby_that_takes_over_too_early(own_server: Start) -> None:
+    """With an asynchronous standby, what had not arrived there is lost, and told as such: readers that are
+    ahead get a gap, an attempt that is ahead can write nothing, nor can the worker of a lost claim to the
+    attempt with its number."""
+    first = own_server(durable=True)
+    second = first.standby()
+    old, new = Claimant("old", 600.0, claim="old-1"), Claimant("new", 600.0, claim="new-1")
+    spoken, waiting, late = kit.make(), kit.make(), kit.make()
+    tell, told = trio.open_memory_channel[int](1)
+    hosts = f"127.0.0.1:{first.port},127.0.0.1:{second.port}"
+    url = f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write"
+    try:
+        await in_thread(second.start)
+        async with open_postgres(url, handlers=[kit.work]) as store, trio.open_nursery() as nursery:
+            await store.submit([spoken], 1, Claimant("old", 600.0, claim="old-0"))
+            await store.submit([waiting], 0, old)
+            await until(second, "SELECT state FROM trio_jobs.job ORDER BY 1", [("queued",), ("running",)])
+            await in_thread(second.stop)
+            cursor = await store.append(spoken.id, 1, Kind.TOKEN, ["a", "b"], 0, claim="old-0")
+            nursery.start_soon(follow, store, spoken.id, cursor, tell)
+            (lost,) = await store.claim(1, old)
+            assert (lost.submission.id, lost.attempt) == (waiting.id, 1)
+            await store.submit([late], 0, old)
+            await in_thread(first.kill)
+            second.spawn()
+            await in_thread(second.wait)
+            second.promote()
+            with trio.fail_after(PATIENCE):
+                while True:
+                    try:
+                        assert (await store.get(spoken.id)).last_seq < cursor
+                        (anew,) = await store.claim(1, new)
+                        break
+                    except StoreUnavailable:
+                        await trio.sleep(0.01)
+            assert (anew.submission.id, anew.attempt) == (waiting.id, 1)
+            for call in (
+                store.append(spoken.id, 1, Kind.TOKEN, ["c"], 2, claim="old-0"),
+                store.finish(spoken.id, 1, attrs.evolve(kit.completed(), appended=2), "old-0"),
+                store.append(waiting.id, 1, Kind.TOKEN, ["x"], 0, claim="old-1"),
+                store.finish(waiting.id, 1, kit.completed(), "old-1"),
+            ):
+                with pytest.raises(LeaseLost):
+                    await call
+            assert (await store.heartbeat({waiting.id: 1}, 60.0, {waiting.id: "old-1"})).lost == {waiting.id}
+            assert await store.finish(waiting.id, 1, kit.completed(), "new-1") is State.COMPLETED
+            with pytest.raises(UnknownJob):
+                await store.get(late.id)
+            assert [event.seq for event in await kit.whole(store, spoken.id)] == [*range(1, cursor - 1)]
+            assert await told.receive() == cursor - 2
+            nursery.cancel_scope.cancel()
+        async with open_registry(url, handlers=[kit.work], capacity=0) as jobs:
+            handle = await jobs.get(spoken.id)
+            with pytest.raises(StreamGap) as found:
+                async with handle.events(after=cursor):
+                    pass
+            assert (found.value.first, found.value.last) == (cursor - 1, cursor)
     finally:
         second.remove()
 

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import attrs
 from msgspec import json
 
-from ..._common.errors import UnknownJob
+from ..._common.errors import UnknownJob, check_cursor
 from ..._common.states import State
 from ..._model.job import Event, Job
 from ..._model.summary import PAGE_JOBS, Page, page_of, place_of
@@ -111,7 +111,8 @@ class LookingCalls(PostgresCalls, Waits[Signals]):
 
     async def inputs(self, job_id: str, after: int, limit: int) -> list[Event]:
         """See `Store.inputs`."""
-        events, *_ = await self._events("inputs", job_id, after, limit)
+        events, _, seq = await self._events("inputs", job_id, after, limit)
+        check_cursor(job_id, after, seq)
         return events
 
     # ------------------------------------------------------------ lists

@@ -72,6 +72,7 @@ def outcome_of(outcome: Outcome) -> dict[str, Any]:
         "ended": None if outcome.ended is None else ended_of(outcome.ended),
         "received": outcome.received,
         "begun": outcome.begun,
+        "appended": outcome.appended,
     }
 
 

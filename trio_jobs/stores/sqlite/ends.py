@@ -61,7 +61,8 @@ def finish(
 ) -> State:
     """End a running attempt and return the job's new state; `result` is the result as JSON."""
     try:
-        job = running(tx, job_id, attempt, claim)
+        appended, received = outcome.appended, outcome.received
+        job = running(tx, job_id, attempt, claim, appended=appended, received=received)
     except LeaseLost:
         if (known := tx.one("finished", id=job_id, attempt=attempt, claim=claim)) is None:
             raise

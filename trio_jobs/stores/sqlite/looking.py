@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import attrs
 import msgspec
 
-from ..._common.errors import LeaseLost, UnknownJob
+from ..._common.errors import LeaseLost, UnknownJob, check_cursor
 from ..._model.job import Event
 from ..rows import text
 from . import chunks
@@ -35,16 +35,33 @@ class Running:
     children: int  # whether any of them is open
 
 
-def running(tx: Transaction, job_id: str, attempt: int, claim: str | None = None) -> Running:
+def running(
+    tx: Transaction,
+    job_id: str,
+    attempt: int,
+    claim: str | None = None,
+    *,
+    appended: int = 0,
+    received: int | None = None,
+) -> Running:
     """Return the job, if it runs that attempt of that claim.
 
+    Args:
+        tx: The transaction.
+        job_id: The job.
+        attempt: The attempt.
+        claim: The id of its claim.
+        appended: How many events the attempt has appended.
+        received: The input that it received last.
+
     Raises:
-        LeaseLost: It does not run that attempt.
+        LeaseLost: It does not run that attempt, or lacks such an event or input.
     """
     row = tx.one("running", id=job_id, attempt=attempt, claim=claim)
-    if row is None:
+    job = None if row is None else Running(*row)
+    if job is None or appended > job.appended or (received or 0) > job.last_input:
         raise LeaseLost(job_id, attempt)
-    return Running(*row)
+    return job
 
 
 def job(tx: Transaction, job_id: str) -> Row:
@@ -88,13 +105,14 @@ def history(tx: Transaction, job_id: str) -> list[Event]:
 
 def inputs(tx: Transaction, job_id: str, after: int, limit: int) -> list[Event]:
     """Return up to `limit` inputs, and the end of the inputs, behind a cursor."""
-    number = _place(tx, job_id)[0]
+    number, seq, _ = _place(tx, job_id)
+    check_cursor(job_id, after, seq)
     rows = tx.run("inputs", **chunks.log_ids(number, after), limit=limit)
     return [event for row in rows for event in chunks.events_of(row)]
 
 
 def heard(tx: Transaction, places: Mapping[str, int]) -> set[str]:
-    """Return the jobs that have an input behind a cursor, or that are gone."""
+    """Return the jobs that have an input behind a cursor, or a log that ends before it, or are gone."""
     rows = tx.run("heard", places=msgspec.json.encode(places).decode())
     return {job_id for (job_id,) in rows}
 

@@ -210,7 +210,7 @@ WHERE id BETWEEN :first AND :last AND kind IN ('input', 'inputs_ended') ORDER BY
 
 -- name: heard
 SELECT asked.key FROM json_each(:places) AS asked LEFT JOIN trio_jobs_job AS job ON job.id = asked.key
-WHERE job.number IS NULL OR job.last_input > asked.value;
+WHERE job.number IS NULL OR job.last_input > asked.value OR job.seq < asked.value;
 
 -- name: steps
 SELECT steps, step_bytes FROM trio_jobs_job WHERE number = :number;

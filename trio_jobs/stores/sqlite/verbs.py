@@ -257,7 +257,7 @@ def append(
     claim: str | None = None,
 ) -> int:
     """Add an event for each value that is not there yet, and return the newest `seq`."""
-    job = running(tx, job_id, attempt, claim)
+    job = running(tx, job_id, attempt, claim, appended=offset, received=received)
     fresh = values[job.appended - offset :]
     if not fresh:
         return job.seq

@@ -64,7 +64,7 @@ async def the_store_works_on_after_an_interruption(store: Store) -> None:
         lambda: store.get(job_id),
         lambda: store.read(job_id, 0, kit.ALL),
         lambda: store.find(Where(), kit.ALL),
-        lambda: store.follow(job_id, 9, 1),
+        lambda: store.follow(job_id, 2, 1),
         lambda: store.ended(job_id),
         store.due,
         store.overdue,
@@ -72,7 +72,7 @@ async def the_store_works_on_after_an_interruption(store: Store) -> None:
         lambda: store.send(job_id, "cut short", [1]),
         lambda: store.inputs(job_id, 0, kit.ALL),
         lambda: store.end_inputs(job_id),
-        lambda: store.listening({job_id: 99}),
+        lambda: store.listening({job_id: 4}),
     ):
         await _interrupted(verb)
     await store.append(job_id, 1, Kind.TOKEN, ["a"], 0)

@@ -7,6 +7,7 @@ from functools import partial
 import trio
 import trio.lowlevel
 
+from ..._common.errors import StreamGap
 from ..._common.states import State
 from ..._model.job import Event, Kind, Timeouts
 from ...stores.contract import Store
@@ -43,12 +44,27 @@ async def follow_waits_for_the_next_event(store: Store) -> None:
 
 async def follow_ends_with_the_job(store: Store) -> None:
     """Once the job has ended and nothing lies behind the cursor, `follow` returns nothing, at once."""
+    job_id = await kit.finished(store)
+    kit.expect("follow of an ended job", await kit.answered("follow", store.follow(job_id, 3, 9)), [])
+
+
+async def a_cursor_ahead_of_the_log_is_refused(store: Store) -> None:
+    """`follow` and `inputs` raise `StreamGap`, and `listening` returns: what the caller has seen was lost."""
     job_id = await kit.started(store)
-    ahead, finish = partial(store.follow, job_id, 50, 9), partial(store.finish, job_id, 1, kit.completed())
-    came = await kit.woken("follow, ahead of the log", store, ahead, finish)
-    kit.expect("follow, ahead of the log, at the job's end", came, [])
-    for after in (3, 50):
-        kit.expect("follow of an ended job", await kit.answered("follow", store.follow(job_id, after, 9)), [])
+
+    async def check(last: int) -> None:
+        for what, verb in (("follow", store.follow), ("inputs", store.inputs)):
+            call = kit.answered(what, verb(job_id, last + 2, 9))
+            gap = await kit.refused(f"{what}, ahead of the log", StreamGap, call)
+            came = gap.job_id, gap.first, gap.last, gap.oldest
+            kit.expect(f"{what}, ahead of the log", came, (job_id, last + 1, last + 2, last))
+        heard = await kit.answered("listening", store.listening({job_id: last + 2}))
+        kit.expect("listening, ahead of the log", [*heard], [job_id])
+
+    await check(2)
+    kit.expect("send", await store.send(job_id, "a", [1]), 3)
+    await store.finish(job_id, 1, kit.completed())
+    await check(4)
 
 
 async def readers_see_the_same(store: Store) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import attrs
 import trio
 
+from ..._common.errors import LeaseLost
 from ..._common.states import State
-from ..._model.job import Kind, Progress
+from ..._model.job import Kind, Progress, Step
 from ...stores.contract import Store
 from . import kit
 
@@ -71,6 +75,37 @@ async def the_offset_counts_what_this_attempt_appended(store: Store) -> None:
     kit.expect("append at 0 by the next attempt", await store.append(job_id, 2, Kind.TOKEN, ["z"], 0), 8)
     await store.append(job_id, 2, Kind.TOKEN, ["z"], 0)
     kit.expect("append again by the next attempt", (await store.get(job_id)).last_seq, 8)
+
+
+async def an_attempt_ahead_of_the_store_writes_nothing(store: Store) -> None:
+    """An attempt that says to have appended more, or received another input, than the job has: `LeaseLost`.
+
+    The store has lost it since. So no log has a hole, and another attempt starts over.
+    """
+    job_id = await kit.started(store)
+    first = await store.send(job_id, "a", [1])
+    await store.append(job_id, 1, Kind.TOKEN, ["a"], 0)
+
+    async def ahead() -> None:
+        append, finish = partial(store.append, job_id, 1), partial(store.finish, job_id, 1)
+        calls: dict[str, kit.Act] = {
+            "append of a token": partial(append, Kind.TOKEN, ["c"], 2),
+            "append of three": partial(append, Kind.TOKEN, ["c", "d", "e"], 2),
+            "append of a step": partial(append, Kind.STEP, [Step("a step", "", 1)], 2),
+            "append of a save": partial(append, Kind.SAVED, ["s"], 1, received=first + 1),
+        }
+        for how in (kit.completed(), kit.failed(), kit.retried(), kit.cancelled()):
+            calls[f"finish ({how.transition}), of events,"] = partial(finish, attrs.evolve(how, appended=2))
+            calls[f"finish ({how.transition}), of inputs,"] = partial(
+                finish, attrs.evolve(how, received=first + 1)
+            )
+        for what, call in calls.items():
+            await kit.refused(f"{what} by who knows more than the store", LeaseLost, call())
+
+    await kit.unchanged("a write of an attempt that is ahead", store, job_id, ahead)
+    await store.append(job_id, 1, Kind.SAVED, ["s"], 1, received=first)
+    done = attrs.evolve(kit.completed(), appended=2, received=first)
+    kit.expect("finish with what the store has", await store.finish(job_id, 1, done), State.COMPLETED)
 
 
 async def only_the_attempt_that_runs_writes(store: Store) -> None:

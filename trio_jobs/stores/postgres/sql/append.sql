@@ -33,13 +33,15 @@ BEGIN
                     AS given (job, attempt, claim, kind, data, count, begin, received, at)
             ), held AS MATERIALIZED (
                 SELECT call.*, job.number, job.seq, job.steps, job.step_bytes, job.consumed,
-                    greatest(0, job.appended - call.begin) AS known
+                    job.appended - call.begin AS known
                 FROM (
                     SELECT * FROM trio_jobs.job AS found
                     WHERE found.id = ANY (ids) AND found.state || '' = 'running' ORDER BY found.number FOR UPDATE
                 ) AS job JOIN call ON call.job = job.id
                 WHERE call.turn = round AND job.attempt = call.attempt
                     AND job.claim IS NOT DISTINCT FROM call.claim
+                    -- else a fail-over has lost what the attempt appended or received before
+                    AND call.begin <= job.appended AND coalesce(call.received, 0) <= job.last_input
             ), news AS MATERIALIZED (
                 SELECT *, octet_length(data) - fresh - 1 AS size, trio_jobs.clock() AS now, CASE
                     WHEN kind <> 'step' THEN NULL ELSE trio_jobs.check_steps(

@@ -12,28 +12,32 @@ DECLARE
     plain boolean[];
     results text[];
     inputs bigint[];
+    counts bigint[];
     rest int[] := '{}';
     one record;
 BEGIN
     -- The calls are read once, as each look into JSON reads all of it.
     SELECT array_agg(call.job), array_agg(call.attempt), array_agg(call.claim), array_agg(call.outcome),
-        array_agg(how.transition = 'completed' AND coalesce(how.begun, true)), array_agg(how.result), array_agg(how.received)
-    INTO ids, attempts, claims, outcomes, plain, results, inputs
+        array_agg(how.transition = 'completed' AND coalesce(how.begun, true)), array_agg(how.result), array_agg(how.received),
+        array_agg(coalesce(how.appended, 0))
+    INTO ids, attempts, claims, outcomes, plain, results, inputs, counts
     FROM json_to_recordset(calls) AS call (job text, attempt int, claim text, outcome json) CROSS JOIN LATERAL
-        json_to_record(call.outcome) AS how (transition text, begun boolean, result text, received bigint);
+        json_to_record(call.outcome) AS how (transition text, begun boolean, result text, received bigint, appended bigint);
     PERFORM 1 FROM trio_jobs.job AS job WHERE job.id = ANY (ids) ORDER BY job.number FOR UPDATE;
     -- Another statement, which sees all that was committed before the locks were held.
     FOR one IN
         WITH call AS MATERIALIZED (
-            SELECT DISTINCT ON (job) given.place - 1 AS place, given.job, given.attempt, given.claim, given.result, given.received
-            FROM unnest(ids, attempts, claims, plain, results, inputs) WITH ORDINALITY
-                AS given (job, attempt, claim, plain, result, received, place)
+            SELECT DISTINCT ON (job) given.place - 1 AS place, given.job, given.attempt, given.claim, given.result, given.received,
+                given.appended
+            FROM unnest(ids, attempts, claims, plain, results, inputs, counts) WITH ORDINALITY
+                AS given (job, attempt, claim, plain, result, received, appended, place)
             WHERE given.plain ORDER BY job
         ), held AS MATERIALIZED (
             SELECT job.number, call.place, call.result, call.received
             FROM trio_jobs.job AS job JOIN call ON call.job = job.id
             WHERE job.id = ANY (ids) AND job.state || '' = 'running' AND job.attempt = call.attempt AND job.claim IS NOT DISTINCT FROM call.claim
                 AND job.exclusive IS NULL AND job.lane IS NULL AND coalesce(call.received, 0) <= job.consumed
+                AND call.appended <= job.appended
                 AND NOT EXISTS (SELECT 1 FROM trio_jobs.open_children(job.id))
         ), done AS (
             UPDATE trio_jobs.job AS job SET
@@ -76,9 +80,12 @@ DECLARE
     consumed bigint := 0;
     answer json;
 BEGIN
-    SELECT one.number, one.state, one.consumed INTO job FROM trio_jobs.job AS one
+    SELECT one.number, one.state, one.consumed, one.appended, one.last_input INTO job FROM trio_jobs.job AS one
     WHERE one.id = of_job AND one.attempt = of_attempt AND one.claim IS NOT DISTINCT FROM of_claim;
-    IF NOT FOUND OR job.state <> 'running' AND of_claim IS NULL THEN
+    IF NOT FOUND OR job.state <> 'running' AND of_claim IS NULL OR job.state = 'running' AND (
+        -- a fail-over has lost what the attempt appended or received
+        (outcome ->> 'appended')::bigint > job.appended OR (outcome ->> 'received')::bigint > job.last_input
+    ) THEN
         RETURN json_build_object('error', 'LeaseLost', 'values', json_build_array(of_job, of_attempt));
     ELSIF job.state <> 'running' THEN  -- the answer to an earlier call was lost
         RETURN json_build_object('value', job.state);

@@ -44,7 +44,7 @@ WHERE job.id = $1 ORDER BY event.seq;
 
 -- name: heard
 SELECT asked.id FROM unnest($1::text[], $2::bigint[]) AS asked (id, place) LEFT JOIN trio_jobs.job USING (id)
-WHERE job.number IS NULL OR job.last_input > asked.place;
+WHERE job.number IS NULL OR job.last_input > asked.place OR job.seq < asked.place;
 
 -- name: news
 SELECT id, seq, state IN {over} FROM trio_jobs.job WHERE id = ANY (ARRAY(SELECT unnest($1::text[])));
