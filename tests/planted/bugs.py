@@ -11,6 +11,7 @@ from tests.planted.flowing import FLOWING
 from tests.planted.limited import LIMITED
 from tests.planted.listened import LISTENED
 from tests.planted.lived import LIVED
+from tests.planted.lost import LOST
 from tests.planted.paused import PAUSED
 from tests.planted.resubmitted import RESUBMITTED
 from tests.planted.sent import SENT
@@ -177,8 +178,8 @@ _FIRST = [
         "a repeated append is taken for a new one",
         "tokens are doubled when an answer is lost",
         MEMORY,
-        "if offset != row.log.appended and not (values := values[row.log.appended - offset :]):",
-        "if not values:",
+        "            if not (values := values[there - offset :]):",
+        "            if not values:",
         "simulation",
     ),
     Bug(
@@ -303,6 +304,7 @@ _OTHERS = [
     *SERVED,
     *DAMAGED,
     *DATABASED,
+    *LOST,
     *SIMULATED,
 ]
 BUGS = [*_FIRST, *_OTHERS]
