@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .._model.job import Event, new_id
@@ -17,7 +17,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _patient(call: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+def _patient(call: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
     """Return a method of the worker that is called until the store answers."""
 
     async def method(*args: P.args, **options: P.kwargs) -> T:

@@ -23,7 +23,7 @@ class JobAccess(Protocol):
     """Gives handles access to their jobs: a worker of this process does, and the client of a server.
 
     Every method raises `UnknownJob` if no job has the id, and `trio.ClosedResourceError` once the
-    block of the registry was left. All that is async is a checkpoint.
+    block of the registry was left. All that is awaited is a checkpoint.
 
     Attributes:
         raised: What handlers raised in this process.
@@ -31,7 +31,7 @@ class JobAccess(Protocol):
 
     raised: Raised
 
-    async def snapshot(self, job_id: str) -> Job:
+    def snapshot(self, job_id: str) -> Awaitable[Job]:
         """Return a job as it is now."""
         ...
 
@@ -43,7 +43,7 @@ class JobAccess(Protocol):
         """Return how a job ended, once it has."""
         ...
 
-    async def history(self, job_id: str) -> list[Event]:
+    def history(self, job_id: str) -> Awaitable[list[Event]]:
         """Return a job's events but for tokens, progress and inputs."""
         ...
 
@@ -51,26 +51,28 @@ class JobAccess(Protocol):
         """Return a cursor in a job's log, which is not open yet."""
         ...
 
-    async def request_cancel(self, job_id: str, reason: str | None, grace: float) -> bool:
+    def request_cancel(self, job_id: str, reason: str | None, grace: float) -> Awaitable[bool]:
         """Ask for a job's cancellation; return whether it had not ended already."""
         ...
 
-    async def cancel(self, job_id: str, reason: str | None, grace: float, patience: float) -> CancelReport:
+    def cancel(
+        self, job_id: str, reason: str | None, grace: float, patience: float
+    ) -> Awaitable[CancelReport]:
         """Ask for a job's cancellation, and report how it ended."""
         ...
 
-    async def resubmit(self, job_id: str, options: Mapping[str, Any]) -> str:
+    def resubmit(self, job_id: str, options: Mapping[str, Any]) -> Awaitable[str]:
         """Submit a job that has ended again, and return the id of the new one."""
         ...
 
-    async def send(self, job_id: str, key: str | None, values: Sequence[Any]) -> int:
+    def send(self, job_id: str, key: str | None, values: Sequence[Any]) -> Awaitable[int]:
         """Send inputs to a job, all or none, and return the `seq` of the last; see `Store.send`.
 
         With no key, they get a new one.
         """
         ...
 
-    async def end_inputs(self, job_id: str) -> int:
+    def end_inputs(self, job_id: str) -> Awaitable[int]:
         """End a job's inputs, and return the `seq` of that event."""
         ...
 
