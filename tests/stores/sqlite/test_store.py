@@ -177,18 +177,22 @@ async def test_what_others_write_wakes(path: Path) -> None:
         with trio.fail_after(30):
             events = await woken(
                 "follow",
+                here,
                 lambda: here.follow(job_id, 2, 9),
                 lambda: there.append(job_id, 1, Kind.TOKEN, ["x"], 0),
             )
             assert [event.data for event in events] == ["x"]
             requested = await woken(
-                "cancelling", lambda: here.cancelling({}), lambda: there.request_cancel(job_id, None, 3.0)
+                "cancelling",
+                here,
+                lambda: here.cancelling({}),
+                lambda: there.request_cancel(job_id, None, 3.0),
             )
             assert requested == {job_id: 3.0}
-            await woken("due", here.due, lambda: accept(there, make()))
-            await woken("overdue", here.overdue, lambda: there.heartbeat({job_id: 1}, 0.0))
+            await woken("due", here, here.due, lambda: accept(there, make()))
+            await woken("overdue", here, here.overdue, lambda: there.heartbeat({job_id: 1}, 0.0))
             ended = await woken(
-                "ended", lambda: here.ended(job_id), lambda: there.finish(job_id, 1, failed())
+                "ended", here, lambda: here.ended(job_id), lambda: there.finish(job_id, 1, failed())
             )
             assert ended.state is State.FAILED
 
