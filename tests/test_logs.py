@@ -31,14 +31,16 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def output() -> Iterator[Output]:
-    """A logging handler for all lines from INFO on."""
+    """A logging handler for all lines from INFO on, whatever the command line has set in this process."""
     handler = logging.StreamHandler(io.StringIO())
-    root = logging.getLogger()
-    level = root.level
+    root, ours = logging.getLogger(), logging.getLogger("trio_jobs")
+    levels = root.level, ours.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)
+    ours.setLevel(logging.INFO)
     yield handler
-    root.setLevel(level)
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
     root.removeHandler(handler)
 
 
@@ -107,6 +109,19 @@ async def test_the_current_job(store: str) -> None:
         assert current_job.get() is None
     ((given, current),) = found
     assert given is current
+
+
+async def test_a_program_without_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the module is loaded nobody is told which job is the current one."""
+    found: list[Any] = []
+
+    async def looks(job: JobContext[Any]) -> None:
+        found.append(current_job.get())
+
+    monkeypatch.setattr("trio_jobs._running.attempt.Attempt.current", None)
+    async with open_registry() as jobs:
+        await (await jobs.submit(looks)).result()
+    assert found == [None]
 
 
 async def test_a_failure_as_json(store: str, output: Output) -> None:

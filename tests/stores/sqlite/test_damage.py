@@ -105,7 +105,7 @@ async def use(store: SqliteStore, bad: list[str], waits: str, runs: str, asked: 
     for job_id in [waits, runs, asked]:
         await store.append(job_id, 1, Kind.TOKEN, ["c"], 0 if job_id == waits else 3)
         await store.history(job_id)
-        done = completed() if job_id == asked else attrs.evolve(completed(), received=8)
+        done = attrs.evolve(completed(), received=8) if job_id == runs else completed()
         assert await store.finish(job_id, 1, done) is State.COMPLETED
     for claim in claims:
         if claim.submission.id in bad:

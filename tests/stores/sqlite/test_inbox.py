@@ -236,13 +236,13 @@ async def test_a_wait_is_woken(store: SqliteStore) -> None:
     assert (await claim_of(store, job_id)).waited == "input"
     await store.finish(job_id, 2, attrs.evolve(AWAIT, received=4))
     assert await store.claim(9, HOLDER) == []
-    await store.end_inputs(job_id)
+    last = await store.end_inputs(job_id)
     assert (await claim_of(store, job_id)).waited == "input"
     await store.finish(job_id, 3, attrs.evolve(AWAIT, received=4))  # the end was not received
     assert (await claim_of(store, job_id)).waited == "input"
     await store.finish(job_id, 4, retried())
     assert (await claim_of(store, job_id)).waited is None
-    await store.finish(job_id, 5, attrs.evolve(AWAIT, received=99))
+    await store.finish(job_id, 5, attrs.evolve(AWAIT, received=last))
     waits = [event.data for event in await whole(store, job_id) if event.kind is Kind.RETRIED]
     assert [(end.reason, end.repeats) for end in waits] == [
         (Reason.AWAITING_INPUT, 0),
@@ -320,11 +320,12 @@ async def test_counters_are_mended(store: SqliteStore) -> None:
 async def test_waits_are_folded(store: SqliteStore) -> None:
     """Of many waits and snoozes the newest hundred are kept, and each input that came between stays."""
     job_id = (await start(store)).submission.id
+    last = 0
     for attempt in range(1, 126):
         awaits = attempt % 2
         end = AWAIT if awaits else Outcome(Transition.RETRIED, ended=Ended(Reason.SNOOZED, delay=0.0))
-        await store.finish(job_id, attempt, attrs.evolve(end, received=10**6))
-        await store.send(job_id, str(attempt), [attempt])
+        await store.finish(job_id, attempt, attrs.evolve(end, received=last))
+        last = await store.send(job_id, str(attempt), [attempt])
         await claim_of(store, job_id)
     found = [event.kind.value for event in await whole(store, job_id)]
     assert [found.count(kind) for kind in ("input", "retried", "started")] == [125, 101, 102]

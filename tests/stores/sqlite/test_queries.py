@@ -51,7 +51,7 @@ def test_states_are_written_in_one_order() -> None:
 def test_each_statement_is_asked_for() -> None:
     """Each statement is used, and each one that is used exists."""
     text = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.py"))
-    asked = set(re.findall(r"""(?:tx\.run|\.one|totals?|known|QUERIES)[([]\s*(?:tx, )?"([a-z_]+)\"""", text))
+    asked = set(re.findall(r"""(?:tx\.run|\.one|totals?|known|QUERIES)[([,]\s*(?:tx, )?"([a-z_]+)\"""", text))
     asked |= {f"end {what}" for what in Transition if 'tx.one(\n        f"end {how.transition}"' in text}
     assert asked == set(QUERIES)
 
