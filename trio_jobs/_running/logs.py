@@ -73,7 +73,7 @@ def _named(claim: Claim) -> str:
 def _facts(claim: Claim, state: State, ended: Ended | None) -> dict[str, object]:
     """Return the fields of a line: those of the job, and why the attempt ended unless it completed."""
     new = claim.submission
-    facts = {
+    facts: dict[str, object] = {
         "job_id": new.id,
         "handler": one_line(new.handler),
         "attempt": claim.attempt,
