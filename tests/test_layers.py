@@ -33,6 +33,7 @@ FLOORS = [
     ["_running/*"],
     ["_registry/*"],
     ["_wire/*"],
+    ["telemetry/*"],
     [
         "serving/*",
         "serving/net/*",

@@ -10,6 +10,7 @@ The rooms in the order in which they tell the story; the first page of each says
     _running             it is tried
     _registry            all jobs of a program, under one nursery
     _wire                what a client and a server say to each other
+    telemetry            jobs as tools for watching programs see them
     serving              jobs shown to other machines
     client               a server's jobs as if they were here
     logs                 which job wrote a line of a program's log

@@ -12,7 +12,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_jobs import Ended, JobContext, JobFailed, Kind, Retry, State, open_registry
+from trio_jobs import Ended, JobContext, JobFailed, Kind, Retry, State, Timeouts, open_registry
+from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.testing import Connection
 
 Told = list[tuple[str, str]]
 
@@ -210,6 +212,50 @@ async def test_the_observer_is_told(store: str) -> None:
         ("fails", 1, Kind.FAILED, "error"),
         ("sleeps", 1, Kind.STARTED, None),
         ("sleeps", 1, Kind.CANCELLED, "user"),
+    ]
+
+
+async def sends(job: JobContext[int], number: int) -> None:
+    await job.send_many(range(number))
+    await job.send(number)
+
+
+@pytest.mark.parametrize("timeouts", [None, Timeouts(first_token=60, idle=60)])
+async def test_the_observer_is_told_of_the_first_token(store: str, timeouts: Timeouts | None) -> None:
+    """It is told of an attempt's first token, once, with and without clocks that tokens restart."""
+    told: list[Kind] = []
+
+    def observe(job: JobContext[Any], kind: Kind, ended: Ended | None) -> None:
+        told.append(kind)
+
+    async with open_registry(store, handlers=[*HANDLERS, sends], on_event=observe) as jobs:
+        await (await jobs.submit(sends, 3, **({} if timeouts is None else {"timeouts": timeouts}))).result()
+        await (await jobs.submit(doubles, 3)).result()
+    assert told == [Kind.STARTED, Kind.TOKEN, Kind.COMPLETED, Kind.STARTED, Kind.COMPLETED]
+
+
+async def test_the_observer_is_told_of_a_lost_lease(autojump_clock: MockClock) -> None:
+    """An attempt whose end the store does not take ends for the observer, too, with a reason of its own."""
+    told: list[Any] = []
+
+    def observe(job: JobContext[Any], kind: Kind, ended: Ended | None) -> None:
+        told.append((job.attempt, kind, None if ended is None else ended.reason))
+
+    async def lasts(job: JobContext[Any]) -> None:
+        await trio.sleep(100 if job.attempt == 1 else 1)
+
+    kept = MemoryStore()
+    async with open_registry(Connection(kept), lease=9, capacity=1, on_event=observe) as jobs:
+        handle = await jobs.submit(lasts)
+        await trio.sleep(1)
+        kept._leases.add(handle.id, trio.current_time(), 0)
+        kept._alarm.ring()
+        await handle.wait()
+    assert told == [
+        (1, Kind.STARTED, None),
+        (1, Kind.RETRIED, "worker_lost"),
+        (2, Kind.STARTED, None),
+        (2, Kind.COMPLETED, None),
     ]
 
 

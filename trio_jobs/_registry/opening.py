@@ -185,7 +185,7 @@ def open_registry(
         name: The worker's name in `started` events; "worker" by default.
         schedules: What submits jobs by the clock, until the block is left.
         wrap: Gets the context of each attempt; the async context manager that it returns is around it.
-        on_event: Gets the context, kind and `Ended` of each start and end of an attempt here; must be quick.
+        on_event: Gets context, kind and `Ended` of each start, first token and end here; must be quick.
 
     Raises:
         ValueError: An argument is out of range, or the store does not keep what handlers are marked with.

@@ -11,5 +11,6 @@ In the order in which they tell the story:
     logs        the starts and ends of attempts, in Python's log
     runner      runs attempts, and records how they ended
     worker      claims jobs, and has their attempts run
+    counts      what an attempt has sent and received
     hooks       something of the program's around each attempt, and an observer
 """

@@ -8,7 +8,7 @@ once the scope has fired, no deadline can be set any more, and the earliest one 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from math import inf
 
@@ -30,10 +30,12 @@ class Deadlines:
     Attributes:
         scope: The cancel scope.
         mind_tokens: Whether `token_sent` needs to be called.
+        on_first: Is called once, by the first `token_sent`; who sets it sets `mind_tokens` too.
     """
 
     _left: dict[Reason, float | None]  # the seconds left on clocks that stand still, while they do
     _still = 0
+    on_first: Callable[[], object] | None = None
 
     def __init__(self, timeouts: Timeouts) -> None:
         self._idle = timeouts.idle
@@ -70,6 +72,9 @@ class Deadlines:
 
     def token_sent(self) -> None:
         """Restart the clocks that run between tokens."""
+        if self.on_first is not None:
+            first, self.on_first = self.on_first, None
+            first()
         if self._still:
             self._left.pop(Reason.FIRST_TOKEN_TIMEOUT, None)
             self._left[Reason.IDLE_TIMEOUT] = self._idle

@@ -16,7 +16,7 @@ import trio
 
 from .._common.error_text import indented, record_error
 from .._common.errors import quoted
-from .._common.states import State
+from .._common.states import Reason, State
 from .._model.handler import is_async
 from .._model.job import Ended, Kind
 from ..stores.contract import Claim
@@ -71,6 +71,7 @@ class HookedWorker(Worker):
         super().__init__(*args, **options)
         self._wrap = wrap
         self._on_event = _nobody if on_event is None else on_event
+        self._open: set[Attempt] = set()  # those whose start was told, and not their end
         self.tell_start = self._start_told
         self.tell_end = self._end_told
 
@@ -81,15 +82,26 @@ class HookedWorker(Worker):
         attempt = super().start(claim, nursery, parent, slot=slot)
         if self._wrap is not None:
             attempt.call = partial(_call_within, self._wrap, claim.submission.target)
+        if self._on_event is not _nobody:
+            attempt.deadlines.on_first = partial(self._tell, attempt, Kind.TOKEN, None)
+            attempt.deadlines.mind_tokens = True
         return attempt
 
     def _start_told(self, attempt: Attempt) -> None:
         log_start(attempt)
+        self._open.add(attempt)
         self._tell(attempt, Kind.STARTED, None)
 
     def _end_told(self, attempt: Attempt, state: State, ended: Ended | None) -> None:
         log_end(attempt, state, ended)
+        self._open.discard(attempt)
         self._tell(attempt, _KINDS[state], ended)
+
+    def _end(self, attempt: Attempt) -> None:
+        super()._end(attempt)
+        if attempt in self._open:  # the store did not take its end
+            self._open.discard(attempt)
+            self._tell(attempt, Kind.RETRIED, Ended(Reason.WORKER_LOST))
 
     def _tell(self, attempt: Attempt, kind: Kind, ended: Ended | None) -> None:
         """Call the observer. A job does not depend on who looks on, so what it raises is only logged."""

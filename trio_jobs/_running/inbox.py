@@ -42,6 +42,7 @@ class Inbox(trio.abc.ReceiveChannel[Any]):
         job_id: The job.
         received: The `seq` of the last input that was received; at first that of the last consumed one.
         ended: Whether it was received that no more inputs will come.
+        count: How many inputs were received in this attempt.
         cursor: The `seq` up to which events were read.
     """
 
@@ -49,6 +50,7 @@ class Inbox(trio.abc.ReceiveChannel[Any]):
         self.job_id = claim.submission.id
         self.received = self.cursor = claim.consumed
         self.ended = False
+        self.count = 0
         self._attempt = claim.attempt
         self._closed: Callable[[], Exception] | None = None
         self._events: deque[tuple[int, Event | Note]] = deque()  # those that were read and not received
@@ -77,6 +79,7 @@ class Inbox(trio.abc.ReceiveChannel[Any]):
                 raise trio.EndOfChannel
             self._events.popleft()
             self.received = seq
+            self.count += 1
             self._unsaved.append(seq)
             return event.data if self._convert is None else self._convert(event.data)
         finally:

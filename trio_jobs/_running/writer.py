@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import trio
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .inbox import Inbox
     from .listener import Listener
     from .steps import Steps
+
+_TOKEN: Final = Kind.TOKEN  # bound once: Python 3.11 finds the members of an enum slowly
 
 
 class Resources(NamedTuple):
@@ -64,6 +66,7 @@ class Writer:
     refused: str | None = None
     inbox: Inbox | None = None
     appended = 0
+    _others = 0  # of what was appended, the events that are no tokens
     _channel: TokenChannel | None = None
 
     def __init__(self, claim: Claim, resources: Resources, deadlines: Deadlines) -> None:
@@ -235,6 +238,11 @@ class Writer:
         """The `seq` of the last input that the attempt received; at first that of the last consumed one."""
         return self.claim.consumed if self.inbox is None else self.inbox.received
 
+    @property
+    def sent(self) -> int:
+        """How many tokens the attempt has written, so far or until its end."""
+        return (self.appended if self._log is None else self._log.appended) - self._others
+
     def steps(self) -> Steps:
         """Return what runs the steps of this attempt."""
         from .steps import Steps  # which most programs do not need
@@ -266,6 +274,8 @@ class Writer:
             self._id, self.claim.attempt, kind, values, offset, received=received, claim=self.claim.id
         )
         self.appended += len(values)
+        if kind is not _TOKEN:
+            self._others += len(values)
 
     async def _write_tokens(self, values: Sequence[Any]) -> None:
         try:

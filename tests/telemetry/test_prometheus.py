@@ -1,0 +1,206 @@
+"""The metrics of attempts say what happened, and have a bounded number of labels."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from prometheus_client.parser import text_string_to_metric_families
+from trio.testing import MockClock
+
+from trio_jobs import AwaitInput, JobContext, Retry, RetryAfter, handler, open_registry
+from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.telemetry.prometheus import Metrics
+from trio_jobs.testing import Connection
+
+Samples = dict[str, float]
+
+
+def samples(text: bytes) -> Samples:
+    """Return the samples as Prometheus reads them, by name and values of labels."""
+    return {
+        " ".join([one.name, *(value for _, value in sorted(one.labels.items()) if value)]): one.value
+        for family in text_string_to_metric_families(text.decode())
+        for one in family.samples
+        if not one.name.endswith(("_bucket", "_created"))
+    }
+
+
+@pytest.fixture(params=["memory", "file"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An address of each kind."""
+    return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/jobs.db"
+
+
+@handler
+async def says(job: JobContext[str], n: int) -> None:
+    """Send tokens in each way, with other events in between."""
+    for _ in range(n):
+        await job.send("one")
+    await job.progress(1)
+    await job.send_many(["x"] * n)
+    await job.save("saved")
+    await job.tokens.send("by the channel")
+
+
+@handler
+async def hears(job: JobContext[str]) -> list[Any]:
+    """Receive two inputs."""
+    return [await job.receive(), await job.receive()]
+
+
+@handler
+async def fails(job: JobContext[str], first: str) -> None:
+    """End the first attempt in some way, and fail in the second."""
+    if job.attempt == 1 and first == "snooze":
+        raise RetryAfter(0)
+    if job.attempt == 1 and first == "wait":
+        raise AwaitInput(timeout=0)
+    raise ValueError("ouch")
+
+
+HANDLERS: list[Any] = [says, hears, fails]
+
+
+async def test_tokens_and_inputs_are_counted(store: str) -> None:
+    """Each token is counted once in whatever way it is sent, no other event is, and each input once."""
+    metrics = Metrics()
+    async with open_registry(store, handlers=HANDLERS, on_event=metrics.on_event) as jobs:
+        await (await jobs.submit(says, 3)).result()
+        await (await jobs.submit(says, 0)).result()
+        heard = await jobs.submit(hears)
+        await heard.send_many([1, 2, 3])
+        await heard.result()
+    found = samples(metrics.exposition())
+    assert found["trio_jobs_tokens_total says"] == 3 + 3 + 1 + 1
+    assert found["trio_jobs_inputs_total hears"] == 2
+    assert (found["trio_jobs_inputs_total says"], found["trio_jobs_tokens_total hears"]) == (0, 0)
+
+
+async def test_what_runs_is_counted_so_far(store: str) -> None:
+    """The tokens of an attempt that runs are counted when they are asked for, and not again at its end."""
+    metrics, go_on = Metrics(), trio.Event()
+
+    @handler
+    async def pauses(job: JobContext[int]) -> None:
+        await job.send_many(range(5))
+        await go_on.wait()
+        await job.send_many(range(2))
+
+    counted: list[float] = []
+    async with open_registry(store, handlers=[pauses], on_event=metrics.on_event) as jobs:
+        handle = await jobs.submit(pauses)
+        async with handle.stream() as tokens:
+            for _ in range(5):
+                await tokens.receive()
+            for _ in range(2):
+                counted.append(samples(metrics.exposition())["trio_jobs_tokens_total pauses"])
+        go_on.set()
+        await handle.result()
+    counted.append(samples(metrics.exposition())["trio_jobs_tokens_total pauses"])
+    assert counted == [5, 5, 7]
+
+
+async def test_ends_are_counted_by_reason(store: str) -> None:
+    """Each end is counted with its state and reason; an attempt whose job runs again is a retry."""
+    metrics = Metrics()
+    async with open_registry(store, handlers=HANDLERS, on_event=metrics.on_event) as jobs:
+        await (await jobs.submit(fails, "error", retry=Retry(attempts=2, initial=0))).wait()
+        await (await jobs.submit(fails, "snooze")).wait()
+        await (await jobs.submit(fails, "wait")).wait()
+        await (await jobs.submit(says, 1)).wait()
+        waiting = await jobs.submit(hears)
+        while (await waiting.snapshot()).state != "running":
+            await trio.lowlevel.checkpoint()
+        await waiting.cancel()
+    found = samples(metrics.exposition())
+    assert {name: value for name, value in found.items() if name.startswith("trio_jobs_ended")} == {
+        "trio_jobs_ended_total fails error failed": 3,
+        "trio_jobs_ended_total says completed": 1,
+        "trio_jobs_ended_total hears user cancelled": 1,
+    }
+    assert {name: value for name, value in found.items() if name.startswith("trio_jobs_retries")} == {
+        "trio_jobs_retries_total fails error": 1,
+        "trio_jobs_retries_total fails snoozed": 1,
+        "trio_jobs_retries_total fails awaiting_input": 1,
+    }
+    assert found["trio_jobs_attempts_started_total fails"] == 6
+    assert found["trio_jobs_run_seconds_count fails"] == 6
+
+
+async def test_times_are_measured(autojump_clock: MockClock) -> None:
+    """An attempt's time is that from its start to its end, and its first token counts once."""
+    metrics = Metrics()
+
+    async def slow(job: JobContext[str], text: str) -> None:
+        await trio.sleep(3)
+        await job.send(text)
+        await trio.sleep(4)
+        await job.send(text)
+
+    async with open_registry(on_event=metrics.on_event) as jobs:
+        await (await jobs.submit(slow, "a")).result()
+        await (await jobs.submit(slow, "a", timeout=1)).wait()
+    found = samples(metrics.exposition())
+    assert found["trio_jobs_first_token_seconds_count slow"] == 1
+    assert found["trio_jobs_first_token_seconds_sum slow"] == 3
+    assert found["trio_jobs_run_seconds_count slow"] == 2
+    assert found["trio_jobs_run_seconds_sum slow"] == 8
+
+
+async def test_a_lost_lease_is_counted_apart(autojump_clock: MockClock) -> None:
+    """An attempt that lost its lease is no retry and no end, and it is not counted as running any more."""
+    metrics, store = Metrics(), MemoryStore()
+
+    @handler
+    async def lasts(job: JobContext[str]) -> None:
+        await job.send("here")
+        await trio.sleep(100 if job.attempt == 1 else 1)
+
+    async with open_registry(Connection(store), lease=9, on_event=metrics.on_event) as jobs:
+        handle = await jobs.submit(lasts)
+        await trio.sleep(1)
+        store._leases.add(handle.id, trio.current_time(), 0)
+        store._alarm.ring()
+        await handle.wait()
+    found = samples(metrics.exposition())
+    assert found["trio_jobs_leases_lost_total lasts"] == 1
+    assert found["trio_jobs_ended_total lasts completed"] == 1
+    assert found["trio_jobs_tokens_total lasts"] == 2
+    assert not [name for name in found if "retries" in name]
+
+
+async def test_names_are_bounded() -> None:
+    """Handlers beyond the bound share one label, and those that have one keep it."""
+    metrics = Metrics(handlers=2)
+    async with open_registry(on_event=metrics.on_event) as jobs:
+        await (await jobs.submit(says, 1)).wait()
+        await (await jobs.submit(fails, "error")).wait()
+        await (await jobs.submit(hears)).cancel()
+        await (await jobs.submit(says, 1)).wait()
+    found = samples(metrics.exposition())
+    started = {name: value for name, value in found.items() if "attempts_started" in name}
+    assert started == {
+        "trio_jobs_attempts_started_total says": 2,
+        "trio_jobs_attempts_started_total fails": 1,
+        "trio_jobs_attempts_started_total (others)": 1,
+    }
+
+
+@pytest.mark.parametrize("bad", [0, "all"])
+def test_the_bound_is_checked(bad: Any) -> None:
+    """A bound that is no whole number from 1 on is refused at once."""
+    with pytest.raises((TypeError, ValueError), match="handlers"):
+        Metrics(handlers=bad)
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the library, the import says what to install."""
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    monkeypatch.delitem(sys.modules, "trio_jobs.telemetry.prometheus")
+    with pytest.raises(ImportError, match=r"pip install 'trio-jobs\[prometheus\]'"):
+        importlib.import_module("trio_jobs.telemetry.prometheus")
