@@ -12,7 +12,7 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock
 
-from trio_jobs import AwaitInput, JobContext, Retry, RetryAfter, handler, open_registry
+from trio_jobs import AwaitInput, JobContext, JobRegistry, Retry, RetryAfter, handler, open_registry
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.telemetry.prometheus import Metrics
 from trio_jobs.testing import Connection
@@ -28,6 +28,10 @@ def samples(text: bytes) -> Samples:
         for one in family.samples
         if not one.name.endswith(("_bucket", "_created"))
     }
+
+
+async def read(metrics: Metrics, jobs: JobRegistry) -> Samples:
+    return samples(await metrics.exposition(jobs))
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -75,7 +79,7 @@ async def test_tokens_and_inputs_are_counted(store: str) -> None:
         heard = await jobs.submit(hears)
         await heard.send_many([1, 2, 3])
         await heard.result()
-    found = samples(metrics.exposition())
+        found = await read(metrics, jobs)
     assert found["trio_jobs_tokens_total says"] == 3 + 3 + 1 + 1
     assert found["trio_jobs_inputs_total hears"] == 2
     assert (found["trio_jobs_inputs_total says"], found["trio_jobs_tokens_total hears"]) == (0, 0)
@@ -98,10 +102,10 @@ async def test_what_runs_is_counted_so_far(store: str) -> None:
             for _ in range(5):
                 await tokens.receive()
             for _ in range(2):
-                counted.append(samples(metrics.exposition())["trio_jobs_tokens_total pauses"])
+                counted.append((await read(metrics, jobs))["trio_jobs_tokens_total pauses"])
         go_on.set()
         await handle.result()
-    counted.append(samples(metrics.exposition())["trio_jobs_tokens_total pauses"])
+        counted.append((await read(metrics, jobs))["trio_jobs_tokens_total pauses"])
     assert counted == [5, 5, 7]
 
 
@@ -117,7 +121,7 @@ async def test_ends_are_counted_by_reason(store: str) -> None:
         while (await waiting.snapshot()).state != "running":
             await trio.lowlevel.checkpoint()
         await waiting.cancel()
-    found = samples(metrics.exposition())
+        found = await read(metrics, jobs)
     assert {name: value for name, value in found.items() if name.startswith("trio_jobs_ended")} == {
         "trio_jobs_ended_total fails error failed": 3,
         "trio_jobs_ended_total says completed": 1,
@@ -145,11 +149,33 @@ async def test_times_are_measured(autojump_clock: MockClock) -> None:
     async with open_registry(on_event=metrics.on_event) as jobs:
         await (await jobs.submit(slow, "a")).result()
         await (await jobs.submit(slow, "a", timeout=1)).wait()
-    found = samples(metrics.exposition())
+        found = await read(metrics, jobs)
     assert found["trio_jobs_first_token_seconds_count slow"] == 1
     assert found["trio_jobs_first_token_seconds_sum slow"] == 3
     assert found["trio_jobs_run_seconds_count slow"] == 2
     assert found["trio_jobs_run_seconds_sum slow"] == 8
+
+
+async def test_waits_are_measured(autojump_clock: MockClock) -> None:
+    """A job's wait is from when it is due to its first start; a child job and a retry are no wait."""
+    metrics = Metrics()
+
+    async def naps(job: JobContext[str], spawns: bool) -> None:
+        await trio.sleep(2)
+        if spawns:
+            await (await job.spawn(naps, False)).result()
+
+    async with open_registry(capacity=1, on_event=metrics.on_event) as jobs:
+        await jobs.submit(naps, True)  # starts at 0, ends at 4
+        await jobs.submit(naps, False)  # from 4 to 6
+        later = await jobs.submit(naps, False, delay=3)
+        await later.wait()
+        await (await jobs.submit(fails, "error", retry=Retry(attempts=2, initial=50))).wait()
+        for _ in range(2):
+            found = await read(metrics, jobs)
+            assert found["trio_jobs_queue_wait_seconds_count naps"] == 3
+            assert found["trio_jobs_queue_wait_seconds_sum naps"] == pytest.approx(0 + 4 + 3)
+            assert "trio_jobs_queue_wait_seconds_count fails" not in found
 
 
 async def test_a_lost_lease_is_counted_apart(autojump_clock: MockClock) -> None:
@@ -167,7 +193,7 @@ async def test_a_lost_lease_is_counted_apart(autojump_clock: MockClock) -> None:
         store._leases.add(handle.id, trio.current_time(), 0)
         store._alarm.ring()
         await handle.wait()
-    found = samples(metrics.exposition())
+        found = await read(metrics, jobs)
     assert found["trio_jobs_leases_lost_total lasts"] == 1
     assert found["trio_jobs_ended_total lasts completed"] == 1
     assert found["trio_jobs_tokens_total lasts"] == 2
@@ -182,7 +208,7 @@ async def test_names_are_bounded() -> None:
         await (await jobs.submit(fails, "error")).wait()
         await (await jobs.submit(hears)).cancel()
         await (await jobs.submit(says, 1)).wait()
-    found = samples(metrics.exposition())
+        found = await read(metrics, jobs)
     started = {name: value for name, value in found.items() if "attempts_started" in name}
     assert started == {
         "trio_jobs_attempts_started_total says": 2,

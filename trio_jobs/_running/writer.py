@@ -239,6 +239,11 @@ class Writer:
         return self.claim.consumed if self.inbox is None else self.inbox.received
 
     @property
+    def seq(self) -> int:
+        """The newest cursor of the job's log, as far as this attempt knows."""
+        return self._seq if self._log is None else self._log.last_seq
+
+    @property
     def sent(self) -> int:
         """How many tokens the attempt has written, so far or until its end."""
         return (self.appended if self._log is None else self._log.appended) - self._others

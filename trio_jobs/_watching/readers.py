@@ -71,6 +71,10 @@ class Readers:
         """Whether there is neither a reader nor an attempt."""
         return not self._readers and self._attempt is None
 
+    def lag(self, last_seq: int) -> int:
+        """Return how many events the slowest reader is behind the event `last_seq`."""
+        return max((last_seq - reader.cursor for reader in self._readers), default=0)
+
     # ------------------------------------------------------------ the attempt's side
 
     def attend(self, clocks: Clocks, options: Options, seq: int) -> None:

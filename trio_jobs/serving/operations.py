@@ -86,6 +86,7 @@ class JobOperations:
         self.tracebacks = options.tracebacks
         self.account = Account(options.limits.all_unsent)
         self._jobs = jobs
+        self._metrics = options.metrics
         self._queued = options.limits.queued
         store, readers = inside(jobs)
         self._feeds = Feeds(store, readers, options)
@@ -220,6 +221,12 @@ class JobOperations:
         if caller.owner is not None:
             raise Refused("forbidden", "the statistics are for those only who see all jobs")
         return await self._jobs.statistics()
+
+    async def metrics(self, caller: Caller) -> bytes:
+        """Return the metrics of the registry. Raises `Refused` as `statistics` does."""
+        if caller.owner is not None:
+            raise Refused("forbidden", "the metrics are for those only who see all jobs")
+        return await self._metrics(self._jobs)
 
     async def pause(self, caller: Caller, asked: Pause | Resume) -> Statistics:
         """Pause handlers for all workers, or resume them, and return the statistics.

@@ -10,7 +10,11 @@ from typing import Any, Final, TypeAlias, TypedDict
 
 import attrs
 
+from .._common.errors import quoted
 from .._common.validate import at_least
+from .._model.handler import is_async
+from .._registry.registry import JobRegistry
+from ..telemetry.gauges import exposition
 from .limits import DEFAULT, Limits
 
 
@@ -30,6 +34,7 @@ class Caller:
 ANYBODY: Final = Caller(None)
 
 Authenticate: TypeAlias = Callable[[Mapping[str, str]], Awaitable[Caller | None]]
+Exposition: TypeAlias = Callable[[JobRegistry], Awaitable[bytes]]
 
 
 class AccessOptions(TypedDict, total=False):
@@ -47,6 +52,7 @@ class AppOptions(AccessOptions, total=False):
 
     page: bool
     access_log: bool
+    metrics: Exposition
 
 
 class WebSocketOptions(AccessOptions, total=False):
@@ -75,6 +81,13 @@ def _no_text(_: object, field: attrs.Attribute[Any], given: object) -> None:
         raise TypeError(f"{field.name} takes a list, as [{given!r}]; got the text {given!r}")
 
 
+def _async_function(_: object, field: attrs.Attribute[Any], given: object) -> None:
+    if not is_async(given):
+        raise TypeError(
+            f"{field.name} takes an async function, as the exposition of Metrics; got {quoted(given)}"
+        )
+
+
 @attrs.frozen(kw_only=True)
 class ServerOptions:
     """The options of a server, checked and complete.
@@ -93,10 +106,12 @@ class ServerOptions:
             default they do not.
         page: Whether there is a live page at `/`, as there is by default.
         access_log: Whether each HTTP request is logged, as `trio_jobs.access` at INFO; by default it is not.
+        metrics: An async function of the registry that returns what `/v1/metrics` answers, as the
+            `exposition` of `Metrics` does; by default it has gauges only.
         grace: Seconds that connections get to end when the server is cancelled, by default 5.
 
     Raises:
-        TypeError: `hosts` or `origins` is a text, not a list of them.
+        TypeError: `hosts` or `origins` is a text, not a list of them; `metrics` is no async function.
         ValueError: Other machines could use the server without authentication, or `grace` is out of range.
     """
 
@@ -110,6 +125,7 @@ class ServerOptions:
     tracebacks: bool = False
     page: bool = True
     access_log: bool = False
+    metrics: Exposition = attrs.field(default=exposition, validator=_async_function)
     grace: float = attrs.field(default=5.0, validator=at_least(0, at_most=math.inf))
 
     @classmethod

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, Final
 
 import attrs
 import trio
 
+from .._common.errors import UnknownJob
 from .._common.states import Reason
 from .._common.validate import whole
-from .._model.job import Ended, Kind
+from .._model.job import Ended, Kind, Options
+from .._registry.registry import JobRegistry
 from .._running.context import JobContext
-from .._running.counts import Counts, counts_of
+from .._running.counts import Counts, counts_of, options_of, waited
+from .gauges import exposition as gauges
 
 try:
     from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -25,6 +29,8 @@ OTHERS: Final = "(others)"
 """The label of handlers beyond the bound; no function has this name."""
 SECONDS: Final = (0.005, 0.02, 0.1, 0.5, 1, 5, 20, 60, 300, 1800, 7200)
 """The bounds of the histograms: from a token of a model to a render."""
+SAMPLED: Final = 200
+"""Of how many jobs at most the wait is looked up at once."""
 _NOTHING: Final = Counts(0, 0)
 
 
@@ -55,6 +61,7 @@ class Metrics:
         self._most = handlers
         self._names: set[str] = set()
         self._runs: dict[JobContext[Any], _Run] = {}
+        self._begun: deque[tuple[str, str, Options]] = deque(maxlen=SAMPLED)
         own = self._own = CollectorRegistry()
 
         def counter(name: str, about: str, *more: str) -> Counter:
@@ -69,6 +76,7 @@ class Metrics:
         self._lost = counter("leases_lost", "Attempts here whose end the store did not take.")
         self._tokens = counter("tokens", "Tokens that attempts here have sent.")
         self._inputs = counter("inputs", "Inputs that attempts here have received.")
+        self._wait = times("queue_wait", "From when a job is due to its first start, of some of those here.")
         self._ran = times("run", "How long attempts ran here.")
         self._first_token = times("first_token", "From the start of an attempt to its first token.")
 
@@ -78,6 +86,8 @@ class Metrics:
         if kind is Kind.STARTED:
             self._runs[job] = _Run(trio.current_time())
             self._started.labels(name).inc()
+            if job.attempt == 1:
+                self._begun.append((job.id, name, options_of(job)))
         elif kind is Kind.TOKEN:
             self._first_token.labels(name).observe(trio.current_time() - self._runs[job].began)
         else:
@@ -85,11 +95,33 @@ class Metrics:
             self._ran.labels(name).observe(trio.current_time() - self._runs.pop(job).began)
             self._end(name, kind, ended)
 
-    def exposition(self) -> bytes:
-        """Return what was counted and measured, in Prometheus' text format, up to now. No checkpoint."""
+    async def exposition(self, jobs: JobRegistry) -> bytes:
+        """Return all of it up to now in Prometheus' text format, with the gauges of a registry. A checkpoint.
+
+        How long jobs waited is looked up for the newest 200 that began since this was called last.
+
+        Args:
+            jobs: The registry that was given `on_event`.
+
+        Raises:
+            Exception: What `JobRegistry.statistics` raises.
+        """
+        now = await gauges(jobs)
+        await self._measure_waits(jobs)
         for job, run in self._runs.items():
             self._count(job, run)
-        return generate_latest(self._own)
+        return generate_latest(self._own) + now
+
+    async def _measure_waits(self, jobs: JobRegistry) -> None:
+        begun = [*self._begun]
+        self._begun.clear()
+        for job_id, name, options in begun:
+            try:
+                seconds = waited(options, await (await jobs.get(job_id)).snapshot())
+            except UnknownJob:  # it has ended and was removed
+                continue
+            if seconds is not None:
+                self._wait.labels(name).observe(seconds)
 
     def _count(self, job: JobContext[Any], run: _Run) -> None:
         """Count what an attempt has sent and received since this was called last."""

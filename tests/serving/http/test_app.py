@@ -298,6 +298,22 @@ async def test_tracebacks_are_shown_if_they_are_to_be(shown: bool) -> None:
         assert "served.py" not in listed
 
 
+async def test_metrics_of_the_programs_own() -> None:
+    """The metrics are what the function of the program returns, which gets the registry."""
+
+    async def metrics(jobs: Any) -> bytes:
+        return f"running {(await jobs.statistics()).running}\n".encode()
+
+    async with served(metrics=metrics) as site:
+        answer = await site.http.get("/v1/metrics")
+        assert (answer.text, answer.headers["content-type"]) == (
+            "running 0\n",
+            "text/plain; version=0.0.4; charset=utf-8",
+        )
+        with pytest.raises(TypeError, match="metrics takes an async function"):
+            http_app(site.jobs, metrics=lambda jobs: b"")  # type: ignore[arg-type,return-value]
+
+
 async def test_what_can_be_submitted_and_what_goes_on() -> None:
     """The handlers with their parameters, the statistics and the metrics are those of the registry."""
     async with served() as site:

@@ -8,7 +8,6 @@ In the order in which they tell the story:
     responses      answers as responses
     event_stream   a log as a response
     assets         the files of the page
-    metrics        statistics as Prometheus reads them
     openapi        the OpenAPI document
     app            http_app
 """

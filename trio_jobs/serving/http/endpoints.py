@@ -36,7 +36,6 @@ from ..values import FIELDS
 from .asgi import unless_gone
 from .asked import asked_of, body_of, key_of, tags_of, with_key
 from .event_stream import EventStreamResponse
-from .metrics import exposition
 from .responses import JSON, answer_to, only, value_of, whole
 
 Work: TypeAlias = Callable[[ServerContext, Request, Caller], Awaitable[ASGIApp]]
@@ -331,9 +330,9 @@ async def pause(context: ServerContext, request: Request, caller: Caller) -> ASG
 
 @endpoint("GET", "/v1/metrics", answers={200: {"text/plain": {"schema": {"type": "string"}}}})
 async def metrics(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
-    """Ask the same for Prometheus."""
-    found = await unless_gone(request.receive, partial(context.operations.statistics, caller))
-    return Response(exposition(found), media_type="text/plain; version=0.0.4")
+    """Ask for metrics, as Prometheus reads them."""
+    found = await unless_gone(request.receive, partial(context.operations.metrics, caller))
+    return Response(found, media_type="text/plain; version=0.0.4")
 
 
 @endpoint("GET", "/v1/schedules", answers={200: _json_of("Schedules")})

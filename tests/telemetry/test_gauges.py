@@ -7,7 +7,8 @@ import re
 import attrs
 
 from trio_jobs import State, open_registry
-from trio_jobs.serving.http.metrics import exposition
+from trio_jobs._registry.gauges import Gauges
+from trio_jobs.telemetry.gauges import exposition, text_of
 
 SAMPLE = re.compile(r'([a-z_]+)(?:\{state="([a-z]+)"\})? (\S+)')
 
@@ -45,7 +46,7 @@ async def test_all_statistics_are_exposed() -> None:
             all_paused=True,
             paused_handlers=("a", "b"),
         )
-    found = samples(exposition(statistics))
+    found = samples(text_of(Gauges(statistics, lag=6, oldest_due=7.5, late=0.5)))
     states = {state: found.pop(("trio_jobs_jobs", str(state))) for state in State}
     assert states == {**dict.fromkeys(State, 0), State.QUEUED: 3, State.COMPLETED: 7}
     assert found == {
@@ -55,12 +56,15 @@ async def test_all_statistics_are_exposed() -> None:
         ("trio_jobs_readers", None): 4,
         ("trio_jobs_all_paused", None): 1,
         ("trio_jobs_paused_handlers", None): 2,
+        ("trio_jobs_reader_lag_events", None): 6,
+        ("trio_jobs_oldest_due_seconds", None): 7.5,
+        ("trio_jobs_schedule_late_seconds", None): 0.5,
     }
 
 
 async def test_the_text_ends_with_a_line_end() -> None:
     """The last line has an end, without which Prometheus refuses the text."""
     async with open_registry() as jobs:
-        text = exposition(await jobs.statistics())
+        text = (await exposition(jobs)).decode()
     assert text.endswith("\n")
     assert "\n\n" not in text
