@@ -19,6 +19,7 @@ from trio_jobs.serving.access import AccessControl
 from trio_jobs.serving.account import Account
 from trio_jobs.serving.answers import answering
 from trio_jobs.serving.context import ServerContext
+from trio_jobs.serving.health import Health
 from trio_jobs.serving.limits import Limits
 from trio_jobs.serving.operations import JobOperations
 from trio_jobs.serving.options import ANYBODY, Caller, ServerOptions
@@ -258,7 +259,7 @@ async def test_who_takes_nothing_costs_no_more_than_its_account(autojump_clock: 
     async with open_registry(handlers=[keep, hang]) as jobs:
         options = ServerOptions(limits=limits)
         operations = Counted(jobs, options)
-        context = ServerContext(options, AccessControl(options), operations)
+        context = ServerContext(options, AccessControl(options), operations, Health(jobs))
         ids = [
             (await jobs.submit(keep, "x" * 900_000, "y", metadata=metadata, key=str(n))).id
             for n in range(110)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_jobs import AwaitInput, JobContext, JobRegistry, Retry, RetryAfter, handler, open_registry
 from trio_jobs.stores.memory import MemoryStore
@@ -198,6 +198,21 @@ async def test_a_lost_lease_is_counted_apart(autojump_clock: MockClock) -> None:
     assert found["trio_jobs_ended_total lasts completed"] == 1
     assert found["trio_jobs_tokens_total lasts"] == 2
     assert not [name for name in found if "retries" in name]
+
+
+async def test_a_late_loop_is_measured(mock_clock: MockClock) -> None:
+    """The delay is how late a task is woken: not at all at rest, and as long as the loop was blocked."""
+    metrics = Metrics()
+    async with open_registry(on_event=metrics.on_event) as jobs, trio.open_nursery() as nursery:
+        nursery.start_soon(metrics.measure_loop)
+        await wait_all_tasks_blocked()
+        for seconds in (0.25, 0.25 + 4):
+            mock_clock.jump(seconds)
+            await wait_all_tasks_blocked()
+        found = await read(metrics, jobs)
+        assert found["trio_jobs_loop_delay_seconds_count"] == 2
+        assert found["trio_jobs_loop_delay_seconds_sum"] == pytest.approx(4)
+        nursery.cancel_scope.cancel()
 
 
 async def test_names_are_bounded() -> None:

@@ -28,6 +28,8 @@ async def serve(
 ) -> None:
     """Run jobs, and serve them over HTTP and WebSocket, with a page to watch them, until SIGTERM or Ctrl-C.
 
+    With the extra prometheus, /v1/metrics has what its attempts do, besides gauges.
+
     Then it claims no more, closes its connections, so that clients connect to the next server, and stops as
     `worker` does: within the grace and two seconds.
 
@@ -44,12 +46,20 @@ async def serve(
     serving: Callable[..., Any] = partial(serve_http, **server.options(), grace=grace)
     if server.access_log:
         logging.getLogger("trio_jobs.access").setLevel(logging.INFO)
-    async with working(handlers, options) as work, trio.open_nursery() as nursery:
+    from .metrics import new_metrics
+
+    metrics = new_metrics()
+    if metrics is not None:
+        serving = partial(serving, metrics=metrics.exposition)
+    on_event = None if metrics is None else metrics.on_event
+    async with working(handlers, options, on_event) as work, trio.open_nursery() as nursery:
         work.jobs.pause()  # no job starts before the port is known to be free
         try:
             urls: list[str] = await nursery.start(partial(serving, work.jobs))
         except OSError as error:
             raise server.fault(error) from error
+        if metrics is not None:
+            nursery.start_soon(metrics.measure_loop)
         work.jobs.resume()
         options.tell(work.description)
         options.tell(f"the page is at {urls[0]}/; Ctrl-C stops it")

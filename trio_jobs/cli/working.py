@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import attrs
 import trio
@@ -23,6 +23,9 @@ from .load import load_handlers, load_limits, load_schedules
 from .options import DEFAULT_STORE, Seconds, Store
 from .output import note
 from .watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from .._running.hooks import OnEvent
 
 _logger: Final = logging.getLogger("trio_jobs.cli")
 
@@ -91,7 +94,9 @@ def _configure_logging(options: WorkerOptions) -> None:
 
 
 @asynccontextmanager
-async def working(handlers: str, options: WorkerOptions) -> AsyncGenerator[Working]:
+async def working(
+    handlers: str, options: WorkerOptions, on_event: OnEvent | None = None
+) -> AsyncGenerator[Working]:
     """Run jobs for the length of the block, with the limits and schedules of the module, and stop in order.
 
     The block has the time that the watchdog leaves beyond the grace: it should end soon after `stopping`.
@@ -116,6 +121,7 @@ async def working(handlers: str, options: WorkerOptions) -> AsyncGenerator[Worki
                 name=name,
                 schedules=declared,
                 limits=limits,
+                on_event=on_event,
             )
         async with opened as jobs:
             running.append(jobs)

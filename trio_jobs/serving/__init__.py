@@ -17,6 +17,7 @@ In the order in which they tell the story:
     values       the values of a job, whole or in pieces
     operations   what callers may do, and with which jobs
     answers      the answer to each request
+    health       whether the store answers
     context      what all connections of a server share
     net          ports, bytes, and HTTP/1.1 on a connection
     websocket    serve_websocket
@@ -34,18 +35,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .http.app import http_app
+    from .http.probes import serve_metrics
     from .limits import Limits
     from .options import Caller
     from .server import serve_http
     from .websocket.server import serve_websocket
 
-__all__ = ["Caller", "Limits", "http_app", "serve_http", "serve_websocket"]
+__all__ = ["Caller", "Limits", "http_app", "serve_http", "serve_metrics", "serve_websocket"]
 
 _HOMES = {
     "Caller": ("options", "http"),
     "Limits": ("limits", "http"),
     "http_app": ("http.app", "http"),
     "serve_http": ("server", "serve"),
+    "serve_metrics": ("http.probes", "http"),
     "serve_websocket": ("websocket.server", "websocket"),
 }
 

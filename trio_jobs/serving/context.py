@@ -11,6 +11,7 @@ import trio
 
 from .._registry.registry import JobRegistry
 from .access import AccessControl
+from .health import Health
 from .limits import Limits
 from .operations import JobOperations
 from .options import Caller, ServerOptions
@@ -24,19 +25,21 @@ class ServerContext:
         options: The options of the server.
         access: The checks of every request.
         operations: What callers may do.
+        health: Whether the store answers.
         closing: Set when the server stops.
     """
 
     options: ServerOptions
     access: AccessControl
     operations: JobOperations
+    health: Health
     closing: trio.Event = attrs.field(factory=trio.Event)
     _scopes: set[trio.CancelScope] = attrs.field(factory=set[trio.CancelScope])
 
     @classmethod
     def of(cls, jobs: JobRegistry, options: ServerOptions) -> ServerContext:
         """Return the context of a server of a registry's jobs."""
-        return cls(options, AccessControl(options), JobOperations(jobs, options))
+        return cls(options, AccessControl(options), JobOperations(jobs, options), Health(jobs))
 
     @property
     def limits(self) -> Limits:

@@ -55,6 +55,15 @@ class AppOptions(AccessOptions, total=False):
     metrics: Exposition
 
 
+class MetricsOptions(TypedDict, total=False):
+    """The options of `serve_metrics`; see `ServerOptions`."""
+
+    host: str
+    port: int
+    metrics: Exposition
+    grace: float
+
+
 class WebSocketOptions(AccessOptions, total=False):
     """The options of `serve_websocket`; see `ServerOptions`. The usual port is 8001."""
 

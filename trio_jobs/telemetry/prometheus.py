@@ -29,6 +29,8 @@ OTHERS: Final = "(others)"
 """The label of handlers beyond the bound; no function has this name."""
 SECONDS: Final = (0.005, 0.02, 0.1, 0.5, 1, 5, 20, 60, 300, 1800, 7200)
 """The bounds of the histograms: from a token of a model to a render."""
+DELAYS: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 5, 20)
+_PAUSE: Final = 0.25
 SAMPLED: Final = 200
 """Of how many jobs at most the wait is looked up at once."""
 _NOTHING: Final = Counts(0, 0)
@@ -45,8 +47,9 @@ class _Run:
 class Metrics:
     """Counts and measures the attempts that run in this process.
 
-    Give `on_event` to `open_registry`. Label sets are bounded: states and reasons are those of the library,
-    and there are at most `handlers` names of handlers.
+    Give `on_event` to `open_registry`, `exposition` to a server as `metrics=`, and start `measure_loop` in a
+    nursery. Label sets are bounded: states and reasons are those of the library, and there are at most
+    `handlers` names of handlers.
 
     Args:
         handlers: How many names of handlers become labels; those of more are counted as `(others)`.
@@ -79,6 +82,9 @@ class Metrics:
         self._wait = times("queue_wait", "From when a job is due to its first start, of some of those here.")
         self._ran = times("run", "How long attempts ran here.")
         self._first_token = times("first_token", "From the start of an attempt to its first token.")
+        self._delay = Histogram(
+            "trio_jobs_loop_delay_seconds", "How late the event loop woke.", registry=own, buckets=DELAYS
+        )
 
     def on_event(self, job: JobContext[Any], kind: Kind, ended: Ended | None) -> None:
         """Count what `open_registry(on_event=…)` is told. No checkpoint."""
@@ -94,6 +100,13 @@ class Metrics:
             self._count(job, self._runs[job])
             self._ran.labels(name).observe(trio.current_time() - self._runs.pop(job).began)
             self._end(name, kind, ended)
+
+    async def measure_loop(self) -> None:
+        """Measure, four times a second, how late the event loop wakes a task, until cancelled."""
+        while True:
+            wake = trio.current_time() + _PAUSE
+            await trio.sleep_until(wake)
+            self._delay.observe(trio.current_time() - wake)
 
     async def exposition(self, jobs: JobRegistry) -> bytes:
         """Return all of it up to now in Prometheus' text format, with the gauges of a registry. A checkpoint.

@@ -18,7 +18,7 @@ from trio_jobs.serving import Caller, Limits, http_app
 from trio_jobs.serving.http.openapi import openapi
 from trio_jobs.serving.values import FIELDS
 
-NOT_DESCRIBED = {"/openapi.json", "/healthz", "/"}
+NOT_DESCRIBED = {"/openapi.json", "/healthz", "/readyz", "/"}
 TYPES: dict[str, Any] = {
     "string": str,
     "number": (int, float),

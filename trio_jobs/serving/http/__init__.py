@@ -9,5 +9,6 @@ In the order in which they tell the story:
     event_stream   a log as a response
     assets         the files of the page
     openapi        the OpenAPI document
+    probes         health checks, and serve_metrics
     app            http_app
 """

@@ -24,10 +24,11 @@ from ..._registry.registry import JobRegistry
 from ..context import ServerContext
 from ..options import AppOptions, ServerOptions
 from ..problems import INTERNAL, Problem, to_problem
-from .asgi import PROBE, Guard, problem_response, serve_socket
+from .asgi import Guard, problem_response, serve_socket
 from .assets import page_routes
 from .endpoints import ENDPOINTS, Endpoint, base_of
 from .openapi import openapi
+from .probes import probes
 from .responses import JSON
 
 Respond: TypeAlias = Callable[[Request], Awaitable[ASGIApp]]
@@ -89,10 +90,6 @@ async def _server_error(_: Request, __: Exception) -> Response:  # noqa: ASYNC12
     return problem_response(INTERNAL)  # Starlette raises the error, for the server to log
 
 
-async def _health(_: Request) -> Response:  # noqa: ASYNC124  # as Starlette has it
-    return Response("ok\n", media_type="text/plain")
-
-
 def _routes(context: ServerContext) -> list[BaseRoute]:
     by_path: dict[str, dict[str, Endpoint]] = {}
     for one in ENDPOINTS:
@@ -100,7 +97,7 @@ def _routes(context: ServerContext) -> list[BaseRoute]:
     return [
         *(Route(path, _route(context, by), methods=list(by)) for path, by in by_path.items()),
         Route("/openapi.json", _description(context)),
-        Route(PROBE, _health),
+        *probes(context),
     ]
 
 

@@ -22,8 +22,8 @@ from ..websocket.connection import WebSocketConnection, WebSocketHandler
 
 T = TypeVar("T")
 
-PROBE: Final = "/healthz"
-"""The path of the health check, which is answered without the checks of the guard."""
+PROBES: Final = ("/healthz", "/readyz")
+"""The paths of the health checks, which are answered without the checks of the guard."""
 _ALWAYS: Final = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -76,7 +76,7 @@ class Guard:
 
 def _is_probe(scope: Scope) -> bool:
     path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", "")) == PROBE and scope["method"] in {"GET", "HEAD"}
+    return path.removeprefix(scope.get("root_path", "")) in PROBES and scope["method"] in {"GET", "HEAD"}
 
 
 def _hardened(scope: Scope, receive: Receive, send: Send) -> Send:
