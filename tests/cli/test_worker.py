@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+import socket
+import sys
 import time
 from typing import Any
 
+import httpx2
 import pytest
 import trio
 
 import trio_jobs
 from tests.cli.conftest import WAIT
 from trio_jobs import Kind
+from trio_jobs.cli.metrics import host_and_port
 
 
 def state_of(cli: Any, job_id: str) -> tuple[str, str | None]:
@@ -68,6 +73,69 @@ def test_what_does_not_stop_is_left_by_force(cli: Any, handler: str) -> None:
     assert time.monotonic() - began < 0.1 + 2
     assert f"job {job_id} ({handler}) did not stop within 0.1s" in worker.stderr.read()
     assert state_of(cli, job_id)[0] == "running"
+
+
+def test_metrics_are_shown(cli: Any) -> None:
+    """With `--metrics` a worker shows what its attempts did, and its health, and none of its jobs."""
+    worker = cli.start("worker", "program:handlers", "--name", "w", "--metrics", "0")
+    line = worker.stderr.readline()
+    told = re.search(r"; metrics are at (http://127\.0\.0\.1:\d+)/metrics; Ctrl-C stops it\n", line)
+    assert told, line + worker.stderr.read()
+    url = told[1]
+    job_id = cli.submit("add", "1", "2")
+    assert cli("stream", job_id)[0] == 0
+    text = httpx2.get(f"{url}/metrics").text
+    assert '\ntrio_jobs_tokens_total{handler="add"} 2.0\n' in text
+    assert '\ntrio_jobs_ended_total{handler="add",reason="",state="completed"} 1.0\n' in text
+    assert "\ntrio_jobs_capacity 100\n" in text
+    assert httpx2.get(f"{url}/healthz").text == "ok\n"
+    assert httpx2.get(f"{url}/v1/jobs").status_code == 404
+    worker.terminate()
+    assert worker.wait(60) == 143
+
+
+@pytest.mark.parametrize("where", ["port", "70000", "host:", ":1", "-1", "a b:1", "::1:9100"])
+def test_metrics_need_a_port(cli: Any, where: str) -> None:
+    """What is no port, alone or behind a host, is refused before anything runs."""
+    status, _, err = cli("worker", "program:handlers", f"--metrics={where}")
+    assert (status, err) == (2, f"trio-jobs: --metrics takes a port, as 9100, or 0.0.0.0:9100; got {where}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("9100", ("127.0.0.1", 9100)),
+        ("0.0.0.0:9100", ("0.0.0.0", 9100)),  # noqa: S104  # nothing is bound
+        ("[::1]:0", ("::1", 0)),
+        ("worker-7.example:65535", ("worker-7.example", 65535)),
+    ],
+)
+def test_a_port_may_have_a_host(text: str, where: tuple[str, int]) -> None:
+    """A port alone is on this machine only; a host may be a name or an address."""
+    assert host_and_port(text) == where
+
+
+def test_a_port_that_is_taken_is_named(cli: Any) -> None:
+    """A worker whose port for metrics is taken says so, and runs no job."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, _, err = cli("worker", "program:handlers", "--metrics", str(port))
+    assert (status, err) == (
+        1,
+        f"trio-jobs: 127.0.0.1:{port} is taken by another program; choose another --metrics, or 0 for any\n",
+    )
+
+
+@pytest.mark.parametrize("missing", ["prometheus_client", "starlette.applications"])
+def test_an_extra_that_is_missing_is_named(cli: Any, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an extra that metrics need, the command says which."""
+    of_extras = "trio_jobs.serving", "trio_jobs.telemetry"
+    for name in [name for name in sys.modules if name.startswith(of_extras)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    status, _, err = cli("worker", "program:handlers", "--metrics", "0")
+    assert status == 1
+    assert "pip install 'trio-jobs[" in err
 
 
 SERVING = """

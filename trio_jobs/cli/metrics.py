@@ -54,7 +54,7 @@ async def shown(jobs: JobRegistry, metrics: Metrics, at: tuple[str, int]) -> Asy
         try:
             urls: list[str] = await nursery.start(partial(serve_metrics, jobs, **given))
         except OSError as error:
-            raise ServerOptions(host=host, port=port).fault(error) from error
+            raise ServerOptions(host=host, port=port).fault(error, "--metrics") from error
         nursery.start_soon(metrics.measure_loop)
         yield urls[0]
         nursery.cancel_scope.cancel(reason="a signal")

@@ -99,13 +99,14 @@ class ServerOptions:
             raise Fault(text) from error
         return context
 
-    def fault(self, error: OSError) -> Fault:
-        """Return the fault for an error of listening at host and port."""
+    def fault(self, error: OSError, option: str | None = None) -> Fault:
+        """Return the fault for an error of listening at host and port; `option` is what both come from."""
+        host, port = option or "--host", option or "--port"
         where = f"{self.host}:{self.port}"
         if error.errno == errno.EADDRINUSE:
-            return Fault(f"{where} is taken by another program; choose another --port, or 0 for any", FAILED)
+            return Fault(f"{where} is taken by another program; choose another {port}, or 0 for any", FAILED)
         if error.errno == errno.EACCES:
-            return Fault(f"{where} may not be opened by this user; choose a --port from 1024 on", FAILED)
+            return Fault(f"{where} may not be opened by this user; choose a {port} from 1024 on", FAILED)
         if error.errno == errno.EADDRNOTAVAIL or error.errno in _NO_SUCH_NAME:
-            return Fault(f"--host {self.host} is no address of this machine")
+            return Fault(f"{host} {self.host} is no address of this machine")
         return Fault(error.strerror or str(error), FAILED)
