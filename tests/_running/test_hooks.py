@@ -12,6 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.inside import worker_of
 from trio_jobs import Ended, JobContext, JobFailed, Kind, Retry, State, Timeouts, open_registry
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.testing import Connection
@@ -232,6 +233,21 @@ async def test_the_observer_is_told_of_the_first_token(store: str, timeouts: Tim
         await (await jobs.submit(sends, 3, **({} if timeouts is None else {"timeouts": timeouts}))).result()
         await (await jobs.submit(doubles, 3)).result()
     assert told == [Kind.STARTED, Kind.TOKEN, Kind.COMPLETED, Kind.STARTED, Kind.COMPLETED]
+
+
+@pytest.mark.parametrize("timeouts", [None, Timeouts(idle=60)])
+async def test_further_tokens_cost_nothing_more(timeouts: Timeouts | None) -> None:
+    """After the first token, tokens restart clocks only where a job has some, as without an observer."""
+    minded: list[bool] = []
+
+    async def looks(job: JobContext[int]) -> None:
+        for number in range(2):
+            minded.append(worker_of(jobs).attempts[job.id].deadlines.mind_tokens)
+            await job.send(number)
+
+    async with open_registry(on_event=lambda job, kind, ended: None) as jobs:
+        await (await jobs.submit(looks, **({} if timeouts is None else {"timeouts": timeouts}))).result()
+    assert minded == [True, timeouts is not None]
 
 
 async def test_the_observer_is_told_of_a_lost_lease(autojump_clock: MockClock) -> None:

@@ -83,14 +83,19 @@ class HookedWorker(Worker):
         if self._wrap is not None:
             attempt.call = partial(_call_within, self._wrap, claim.submission.target)
         if self._on_event is not _nobody:
-            attempt.deadlines.on_first = partial(self._tell, attempt, Kind.TOKEN, None)
-            attempt.deadlines.mind_tokens = True
+            clocks = attempt.deadlines
+            clocks.on_first = partial(self._first_token_told, attempt, clocks.mind_tokens)
+            clocks.mind_tokens = True
         return attempt
 
     def _start_told(self, attempt: Attempt) -> None:
         log_start(attempt)
         self._open.add(attempt)
         self._tell(attempt, Kind.STARTED, None)
+
+    def _first_token_told(self, attempt: Attempt, mind: bool) -> None:  # noqa: FBT001  # a partial gives it
+        attempt.deadlines.mind_tokens = mind  # so that further ones cost no more than without an observer
+        self._tell(attempt, Kind.TOKEN, None)
 
     def _end_told(self, attempt: Attempt, state: State, ended: Ended | None) -> None:
         log_end(attempt, state, ended)
