@@ -221,8 +221,8 @@ async def sends(job: JobContext[int], number: int) -> None:
     await job.send(number)
 
 
-@pytest.mark.parametrize("timeouts", [None, Timeouts(first_token=60, idle=60)])
-async def test_the_observer_is_told_of_the_first_token(store: str, timeouts: Timeouts | None) -> None:
+@pytest.mark.parametrize("timeouts", [Timeouts(), Timeouts(first_token=60, idle=60)])
+async def test_the_observer_is_told_of_the_first_token(store: str, timeouts: Timeouts) -> None:
     """It is told of an attempt's first token, once, with and without clocks that tokens restart."""
     told: list[Kind] = []
 
@@ -230,13 +230,13 @@ async def test_the_observer_is_told_of_the_first_token(store: str, timeouts: Tim
         told.append(kind)
 
     async with open_registry(store, handlers=[*HANDLERS, sends], on_event=observe) as jobs:
-        await (await jobs.submit(sends, 3, **({} if timeouts is None else {"timeouts": timeouts}))).result()
+        await (await jobs.submit(sends, 3, timeouts=timeouts)).result()
         await (await jobs.submit(doubles, 3)).result()
     assert told == [Kind.STARTED, Kind.TOKEN, Kind.COMPLETED, Kind.STARTED, Kind.COMPLETED]
 
 
-@pytest.mark.parametrize("timeouts", [None, Timeouts(idle=60)])
-async def test_further_tokens_cost_nothing_more(timeouts: Timeouts | None) -> None:
+@pytest.mark.parametrize("timeouts", [Timeouts(), Timeouts(idle=60)])
+async def test_further_tokens_cost_nothing_more(timeouts: Timeouts) -> None:
     """After the first token, tokens restart clocks only where a job has some, as without an observer."""
     minded: list[bool] = []
 
@@ -246,8 +246,8 @@ async def test_further_tokens_cost_nothing_more(timeouts: Timeouts | None) -> No
             await job.send(number)
 
     async with open_registry(on_event=lambda job, kind, ended: None) as jobs:
-        await (await jobs.submit(looks, **({} if timeouts is None else {"timeouts": timeouts}))).result()
-    assert minded == [True, timeouts is not None]
+        await (await jobs.submit(looks, timeouts=timeouts)).result()
+    assert minded == [True, timeouts.idle is not None]
 
 
 async def test_the_observer_is_told_of_a_lost_lease(autojump_clock: MockClock) -> None:
