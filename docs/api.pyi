@@ -55,6 +55,7 @@ async def serve_jobs(
     on_event: Callable[[JobContext[Any], Kind, Ended | None], object] | None = None,
     task_status: trio.TaskStatus[JobRegistry] = trio.TASK_STATUS_IGNORED,
 ) -> None: ...
+def watch_loop(threshold: float = 0.1) -> AbstractAsyncContextManager[LoopWatch]: ...
 def handler(
     fn: Callable[..., Any] | None = None,
     /,
@@ -113,6 +114,9 @@ class Search(TypedDict, total=False):
     parent: str
     older_than: float
     reason: Reason
+
+class LoopWatch:
+    blocked: Mapping[str, Blocked]  # by place
 
 # ---------------------------------------------------------------- people who submit and watch
 
@@ -457,6 +461,14 @@ class Schedule:
     late: float = 60.0
     jitter: float = 0.0
     options: Mapping[str, Any]  # of submit
+
+class Blocked:
+    place: str  # file:line in function
+    tasks: tuple[str, ...]  # innermost first
+    stack: str
+    times: int = 0
+    longest: float = 0.0
+    total: float = 0.0
 
 class LimitStatus:
     name: str  # of one that is not shared, "report[0]"

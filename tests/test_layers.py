@@ -59,7 +59,8 @@ LIGHT_ON_WINDOWS = {"cffi", "_cffi_backend"}
 HEAVY = {"asyncio", "http.server", "json", "multiprocessing", "socketserver", "sqlite3", "unittest"} | {
     f"{PACKAGE}.{name}"
     for name in (
-        *("_running.hooks", "_running.inbox", "_running.steps", "stores.log", "stores.memory"),
+        *("_common.loop_watch", "stores.log", "stores.memory"),
+        *("_running.hooks", "_running.inbox", "_running.steps"),
         *("_model.exclusive", "_model.schedule", "_model.ticks", "_registry.schedules", "stores.schedules"),
     )
 }

@@ -67,6 +67,7 @@ from ._watching.handle import JobHandle
 from ._watching.streams import EventStream, TokenStream
 
 if typing.TYPE_CHECKING:
+    from ._common.loop_watch import watch_loop
     from ._model.exclusive import Debounce
     from ._model.limits import Limit
     from ._model.restart import Restart
@@ -126,6 +127,7 @@ __all__ = [
     "handler",
     "open_registry",
     "serve_jobs",
+    "watch_loop",
 ]
 
 # What few programs use is loaded when they do.
@@ -136,6 +138,7 @@ _LATE = {
     "Schedule": "_model.schedule",
     "ScheduleDeclared": "stores.schedules",
     "UnknownSchedule": "stores.schedules",
+    "watch_loop": "_common.loop_watch",
 }
 
 # Tracebacks, reprs and the documentation are to show the names that people import.

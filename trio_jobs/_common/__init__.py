@@ -9,4 +9,5 @@ In the order in which they tell the story:
     deferred_error   an error that waits until the tasks beside it have ended
     bell             waking all tasks that wait
     task_tree        the stacks of a job's tasks
+    loop_watch       what blocks the event loop
 """
