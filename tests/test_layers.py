@@ -60,7 +60,7 @@ HEAVY = {"asyncio", "http.server", "json", "multiprocessing", "socketserver", "s
     f"{PACKAGE}.{name}"
     for name in (
         *("_common.loop_watch", "stores.log", "stores.memory"),
-        *("_running.hooks", "_running.inbox", "_running.steps"),
+        *("_running.explaining", "_running.hooks", "_running.inbox", "_running.steps"),
         *("_model.exclusive", "_model.schedule", "_model.ticks", "_registry.schedules", "stores.schedules"),
     )
 }

@@ -18,6 +18,7 @@ COMMANDS = [
     "submit",
     "list",
     "show",
+    "explain",
     "stream",
     "cancel",
     "prune",

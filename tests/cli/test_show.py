@@ -44,3 +44,19 @@ def test_unknown_and_empty_ids_are_bad_input(cli: Any) -> None:
         status, out, err = cli("show", job_id)
         assert (status, out, err.count("\n")) == (2, "", 1)
         assert "trio-jobs list" in err
+
+
+def test_why_a_job_does_not_run_is_explained(cli: Any) -> None:
+    """`explain` says what a job waits for and what helps, and how one ended, with its texts escaped."""
+    job_id = cli.submit("fail", "a\x1b[0m b")
+    status, out, err = cli("explain", job_id[:10])
+    assert (status, err) == (0, "")
+    assert out.startswith(f"job {job_id} (fail): queued, waits for worker\n")
+    assert "with fail among its handlers?\n" in out
+    assert cli("pause", "fail")[0] == 0
+    assert "jobs.resume_handlers('fail'), or trio-jobs resume\n" in cli("explain", job_id)[1]
+    assert cli("resume", "fail")[0] == 0
+    cli.work()
+    first, reason = cli("explain", job_id)[1].splitlines()
+    assert first == f"job {job_id} (fail): failed"
+    assert reason == r"  reason: error: ValueError: a\x1b[0m b"

@@ -66,6 +66,7 @@ async def test_the_same_is_seen(fn: Any, args: tuple[Any, ...], options: dict[st
     """However a job ends, its snapshot, history, result, events and errors are the same on both sides."""
     async with two_handles(fn, *args, **options) as (here, there):
         if "delay" in options:
+            assert await there.explain() == await here.explain()
             await here.cancel("not needed")
         assert await there.wait() == await here.wait()
         assert await there.snapshot() == await here.snapshot()

@@ -55,7 +55,7 @@ async def gauges_of(jobs: JobRegistry) -> Gauges:
 def _lag(worker: Worker) -> int:
     attempts = worker.attempts
     here = [(readers, attempts[job_id]) for job_id, readers in worker.readers.items() if job_id in attempts]
-    return max((readers.lag(attempt.writer.seq) for readers, attempt in here), default=0)
+    return max((lag for readers, attempt in here for lag in readers.behind(attempt.writer.seq)), default=0)
 
 
 def _late(table: Timetable) -> float:

@@ -70,6 +70,7 @@ class JobRegistry:
         self.handlers = handlers
         self._limits = limits
         self._worker = worker
+        worker.handlers = handlers
         worker.tell_limits = self._tell_limits
         self._store = worker.store
         self._firing = firing

@@ -13,4 +13,5 @@ In the order in which they tell the story:
     worker      claims jobs, and has their attempts run
     counts      what an attempt has sent and received
     hooks       something of the program's around each attempt, and an observer
+    explaining  why a job does not run, or what it is doing, in words
 """

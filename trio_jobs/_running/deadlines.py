@@ -104,6 +104,10 @@ class Deadlines:
                 for clock, seconds in self._left.items():
                     self.set(clock, seconds)
 
+    def left(self) -> dict[Reason, float]:
+        """Return the seconds until each deadline, those of clocks that stand still left out."""
+        return {reason: at - trio.current_time() for reason, at in self._at.items()}
+
     def cause(self) -> Reason | None:
         """Return why the scope fired, or None if it has not.
 

@@ -37,6 +37,7 @@ class Patient:
         self._worker = worker
         self.raised = worker.raised
         self.snapshot = _patient(worker.snapshot)
+        self.explain = _patient(worker.explain)
         self.wait = _patient(worker.wait)
         self.end = _patient(worker.end)
         self.history = _patient(worker.history)

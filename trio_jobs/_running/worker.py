@@ -47,9 +47,11 @@ class Worker(Runner):
 
     Attributes:
         paused: Whether claiming is paused.
+        handlers: The handlers that the registry was given, by name.
         tell_limits: Tells the store of the limits of a handler before its first job.
     """
 
+    handlers: Mapping[str, object]
     tell_limits: Callable[[Submission], Awaitable[None]]
 
     def __init__(
@@ -251,6 +253,12 @@ class Worker(Runner):
                     nursery.start_soon(hand_over, claim)
         if left:
             logger.warning("it was not recorded that these jobs were not started: %s", ", ".join(left))
+
+    async def explain(self, job_id: str) -> str:
+        """Say why a job does not run, or what it is doing; see `JobHandle.explain`."""
+        from .explaining import explain
+
+        return await explain(self, job_id)
 
     async def pause_handlers(self, names: Collection[str] | None, *, paused: bool) -> None:
         """Pause handlers in the store, or resume them, all if None. Raises `TypeError` if it cannot."""

@@ -35,6 +35,10 @@ class JobAccess(Protocol):
         """Return a job as it is now."""
         ...
 
+    def explain(self, job_id: str) -> Awaitable[str]:
+        """Say why a job does not run, or what it is doing."""
+        ...
+
     def wait(self, job_id: str) -> Awaitable[Job]:
         """Return a job once it has ended."""
         ...
@@ -110,6 +114,16 @@ class JobHandle(Generic[T_co, R_co]):
     async def snapshot(self) -> Job:
         """Return the job as it is now. A checkpoint."""
         return await self._access.snapshot(self.id)
+
+    async def explain(self) -> str:
+        """Say in words why the job does not run, or what it is doing. A checkpoint.
+
+        The text is some lines for people, and may change; `snapshot` has the facts. Of a job that waits, it
+        has what that waits for, see `Job.waiting_for`, with what the store and this registry know of it. Of
+        one that runs in this process, it has the deadlines, the readers here, and its tasks' stacks. What
+        runs elsewhere cannot be looked into; of a job on a server, the text has what its snapshot says.
+        """
+        return await self._access.explain(self.id)
 
     async def wait(self) -> Job:
         """Wait for the job's end, and return the job. A checkpoint.

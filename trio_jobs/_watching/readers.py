@@ -71,9 +71,9 @@ class Readers:
         """Whether there is neither a reader nor an attempt."""
         return not self._readers and self._attempt is None
 
-    def lag(self, last_seq: int) -> int:
-        """Return how many events the slowest reader is behind the event `last_seq`."""
-        return max((last_seq - reader.cursor for reader in self._readers), default=0)
+    def behind(self, last_seq: int) -> list[int]:
+        """Return how many events each reader has not read of a log that ends at `last_seq`."""
+        return [last_seq - reader.cursor for reader in self._readers]
 
     # ------------------------------------------------------------ the attempt's side
 

@@ -26,7 +26,7 @@ from .retry import retry
 from .schedules import schedules
 from .send import send
 from .serve import serve
-from .show import show
+from .show import explain, show
 from .stream import stream
 from .submit import submit
 from .worker import worker
@@ -51,7 +51,7 @@ def program() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    looking, keeping = (show, stream, stats, check), (pause, resume, prune, remove, copy, migrate)
+    looking, keeping = (show, explain, stream, stats, check), (pause, resume, prune, remove, copy, migrate)
     for command in (worker, serve, submit, send, cancel, retry, *looking, *keeping, demo):
         app.command(command, help_epilogue="")
     app.command(list_jobs, name="list", help_epilogue="")

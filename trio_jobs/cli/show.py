@@ -36,6 +36,16 @@ def show(job_id: Id, /, *, store: Store = DEFAULT_STORE, json: Json = False) -> 
         line(job.error.traceback.rstrip() or str(job.error), "dim")
 
 
+def explain(job_id: Id, /, *, store: Store = DEFAULT_STORE) -> None:
+    """Say why a job does not run, and what helps; or how it ended. Later it may be another reason."""
+    from .._running.explaining import Known, explained  # which no other command needs
+
+    with open_readonly(store) as seen:
+        job = seen.job(seen.resolve(job_id))
+        holder = None if job.behind is None else seen.job(job.behind)
+        line(explained(job, Known(holder, seen.limits(), seen.pauses())))
+
+
 def _print_facts(facts: Iterable[tuple[str, str]], job: Job) -> None:
     for name, text in facts:
         if text:

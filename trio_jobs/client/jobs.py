@@ -50,6 +50,12 @@ class RemoteJobs:
             except Changed:
                 continue  # it has saved another value meanwhile
 
+    async def explain(self, job_id: str) -> str:
+        """Say what a job waits for."""
+        from .._running.explaining import Known, explained  # which few programs need
+
+        return explained(await self.snapshot(job_id), Known())
+
     async def wait(self, job_id: str) -> Job:
         """Return a job once it has ended."""
         request = requests.Wait(id=self.link.new_id(), job=job_id)
