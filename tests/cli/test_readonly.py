@@ -10,7 +10,7 @@ import pytest
 
 from trio_jobs import SchemaTooNew, StoreCorrupt
 from trio_jobs.cli.faults import Fault
-from trio_jobs.cli.readonly import open_readonly
+from trio_jobs.cli.opening import open_readonly
 from trio_jobs.stores import Where
 
 STORE = "sqlite:///jobs.db"

@@ -105,10 +105,12 @@ async def test_submitting_again(kind: Kind) -> None:
 
 @both
 async def test_many_at_once(kind: Kind) -> None:
-    """All jobs that match are cancelled, submitted again and removed, and the numbers are right."""
+    """All jobs that match are cancelled, submitted again and removed; the numbers are right, also before."""
     async with site(kind) as (jobs, url), connect(url) as remote:
         for user in ("7", "7", "8"):
             await remote.submit(forever, tags={"user": user})
+        assert (await remote.count_affected("cancel", tags={"user": "7"})).count == 2
+        assert (await remote.count_affected("remove", tags={"user": "7"})).count == 0
         assert await remote.cancel_where("enough", tags={"user": "7"}) == 2
         while await jobs.count(state=State.CANCELLED) < 2:
             await trio.sleep(0.01)

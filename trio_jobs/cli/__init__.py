@@ -4,8 +4,9 @@ Its files, in the order in which they tell the story:
 
     faults, signals, escape, durations    errors, signals, text
     options, output, load                 what the user types, and what is printed
-    ending, reading, readonly             how a job ended; what is asked of a store that is only read
-    snapshot, database                    a file, read at one moment; a database
+    ending, reading, opening              how a job ended; what is asked of what is only read; opening that
+    portal                                calls of what is asynchronous from a thread
+    snapshot, database, server            a file, read at one moment; a database; a server
     watchdog, working, worker             running jobs
     tokens, server_options, serve, submit serving and submitting them
     listing, show, stream                 watching them

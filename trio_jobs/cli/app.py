@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownOptionError
 
 from .cancel import cancel
 from .check import check
@@ -18,6 +18,7 @@ from .faults import BAD_INPUT, BROKEN_PIPE, INTERRUPTED, Stopped, to_fault
 from .limits import limits
 from .listing import list_jobs, stats
 from .migrate import migrate
+from .options import NO_SERVER
 from .output import console, forget_output, note, on_terminal, prepare
 from .pause import pause, resume
 from .prune import prune
@@ -102,6 +103,8 @@ def _status(arguments: Sequence[str]) -> int:
 
 
 def _usage_error(error: CycloptsError) -> str:
+    if isinstance(error, UnknownOptionError) and error.token.keyword == "--url":  # others have it
+        return NO_SERVER
     error.verbose = False
     chain = " ".join(["trio-jobs", *(error.command_chain or ())])
     text = " ".join(str(error).split()).removesuffix(".")

@@ -11,13 +11,11 @@ from cyclopts import Parameter
 from .._common.errors import UnknownJob
 from .._json.records import plain
 from .._model.job import CancelReport
-from .._registry.opening import open_registry
-from .._registry.registry import JobRegistry
 from .choosing import NONE, Filtered, change_chosen
 from .faults import FAILED, Fault
-from .options import DEFAULT_STORE, Ids, Json, Seconds, Store
+from .opening import OpenJobs, open_jobs, resolve
+from .options import DEFAULT_STORE, Ids, Jobs, Json, Seconds
 from .output import say
-from .readonly import resolve
 from .signals import stopped_by_signals
 
 _TEXTS = {
@@ -33,7 +31,7 @@ _DONE = frozenset({"cancelled", "finished_first", "already_over"})
 async def cancel(
     *job_ids: Ids,
     chosen: Filtered = NONE,
-    store: Store = DEFAULT_STORE,
+    store: Jobs = DEFAULT_STORE,
     reason: Annotated[str | None, Parameter(metavar="T")] = None,
     grace: Seconds = 0.0,
     patience: Seconds = 10.0,
@@ -56,7 +54,7 @@ async def cancel(
         return 0
     found = dict.fromkeys(resolve(store, job_ids))
     reports: dict[str, CancelReport] = {}
-    async with stopped_by_signals(), open_registry(store, capacity=0) as jobs:
+    async with stopped_by_signals(), open_jobs(store) as jobs:
         ask = partial(_cancel, jobs, reports, reason=reason, grace=grace, patience=patience)
         async with trio.open_nursery() as nursery:
             for job_id in found:
@@ -67,7 +65,7 @@ async def cancel(
     return 0 if all(report.outcome in _DONE for report in reports.values()) else FAILED
 
 
-async def _cancel(jobs: JobRegistry, reports: dict[str, CancelReport], job_id: str, **how: Any) -> None:
+async def _cancel(jobs: OpenJobs, reports: dict[str, CancelReport], job_id: str, **how: Any) -> None:
     try:
         reports[job_id] = await jobs.cancel(job_id, **how)
     except UnknownJob:  # it ended and was pruned in the meantime

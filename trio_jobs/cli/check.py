@@ -12,10 +12,10 @@ from .._model.job import SNOOZES, TRIMMABLE, Event, Job, Kind
 from ..stores.contract import Where
 from ..testing.fold import check_agrees
 from .faults import FAILED
+from .opening import open_store
 from .options import DEFAULT_STORE, Json, Store
 from .output import line, say
-from .reading import ReadOnly
-from .readonly import open_readonly
+from .reading import ReadOnlyStore
 
 _DENSE: Final = frozenset({Kind.TOKEN, Kind.PROGRESS})  # an unconsumed input stays where others are trimmed
 
@@ -30,7 +30,7 @@ def check(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
     Prints each fault, and nothing is changed. The exit status is 0 if there is none, 1 if there is one.
     """
     number, flaws = 0, 0
-    with open_readonly(store) as seen:
+    with open_store(store) as seen:
         for job, text in flaws_of(seen):
             flaws += 1
             say(f"{f'job {job}' if job else seen.called}: {text}", {"job": job, "text": text}, json=json)
@@ -40,7 +40,7 @@ def check(*, store: Store = DEFAULT_STORE, json: Json = False) -> int:
     return FAILED if flaws else 0
 
 
-def flaws_of(seen: ReadOnly) -> Iterator[Flaw]:
+def flaws_of(seen: ReadOnlyStore) -> Iterator[Flaw]:
     """Find what is wrong in a store; if SQLite itself finds damage, nothing else is checked."""
     damage = seen.damage()
     yield from ((None, text) for text in damage)
@@ -57,7 +57,7 @@ def flaws_of(seen: ReadOnly) -> Iterator[Flaw]:
         yield from ((job_id, text) for text in _flaws_of_job(seen, number, job_id, kept))
 
 
-def _flaws_of_job(seen: ReadOnly, number: int, job_id: str, kept: int) -> Iterator[str]:
+def _flaws_of_job(seen: ReadOnlyStore, number: int, job_id: str, kept: int) -> Iterator[str]:
     try:
         job, log = seen.job(job_id), seen.log(number, job_id)
     except Exception as error:  # noqa: BLE001  # what was damaged may break anything that reads it

@@ -11,11 +11,11 @@ from cyclopts import Parameter
 from .._registry.bulk import Action, BulkReport, count_affected
 from .._registry.filter import Filter, where_of
 from .._registry.inside import worker_of
-from .._registry.opening import open_registry
+from .._registry.registry import JobRegistry
 from .faults import FAILED, Fault
-from .options import Seconds, States, Tags, tags_of
+from .opening import OpenJobs, open_jobs, open_readonly
+from .options import Seconds, States, Tags, check_no_owner, is_server, tags_of
 from .output import say
-from .readonly import open_readonly
 from .signals import stopped_by_signals
 from .stand_ins import stand_ins
 
@@ -97,10 +97,12 @@ async def change_chosen(
     with open_readonly(store) as seen:  # the store exists and holds jobs; opening a registry would make it
         named = seen.handlers()
     where = chosen.where
+    if is_server(store):
+        check_no_owner(chosen.owner)
     handlers = stand_ins(named) if action == "retry" else []
-    async with stopped_by_signals(), open_registry(store, handlers=handlers, capacity=0) as jobs:
+    async with stopped_by_signals(), open_jobs(store, handlers) as jobs:
         if chosen.dry_run:
-            report = await count_affected(worker_of(jobs), action, where_of(where))
+            report = await _count(jobs, action, where)
         elif action == "retry":
             report = await jobs.retry_where(**where)
         elif action == "remove":
@@ -113,3 +115,9 @@ async def change_chosen(
     if report.refused:
         raise Fault(f"{report.refused} could not be {done}: {report.message}", FAILED)
     return True
+
+
+async def _count(jobs: OpenJobs, action: Action, where: Filter) -> BulkReport:
+    if isinstance(jobs, JobRegistry):
+        return await count_affected(worker_of(jobs), action, where_of(where))
+    return await jobs.count_affected(action, **where)

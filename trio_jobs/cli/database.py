@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
-from typing import Any, Final, TypeVar
-
-import trio
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any, Final
 
 from .._common.states import State
 from .._model.job import Event, Job
@@ -19,9 +16,9 @@ from ..stores.pauses import Pauses
 from ..stores.postgres import PostgresStore
 from ..stores.postgres.opening import check_made, opened
 from .options import check_store
-from .reading import FITS, ReadOnly
+from .portal import Portal, opened_in_thread
+from .reading import FITS, ReadOnlyStore
 
-T = TypeVar("T")
 _PAGE: Final = 1000
 
 
@@ -32,7 +29,7 @@ class _SeenStore(PostgresStore):
         return await self._read(query, *values)
 
 
-class ReadOnlyDatabase(ReadOnly):
+class ReadOnlyDatabase(ReadOnlyStore):
     """Answers what a database holds, each time as it is then.
 
     Args:
@@ -42,7 +39,7 @@ class ReadOnlyDatabase(ReadOnly):
 
     called = "database"
 
-    def __init__(self, portal: _Portal, store: _SeenStore) -> None:
+    def __init__(self, portal: Portal[_SeenStore], store: _SeenStore) -> None:
         self._run, self._store = portal.run, store
 
     def _texts(self, query: str, *values: Any) -> list[str]:
@@ -117,57 +114,16 @@ class ReadOnlyDatabase(ReadOnly):
         return found
 
 
-class _Portal:
-    """Calls asynchronous functions of a store from a thread without Trio, or with another run of it."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self.opened: Future[_SeenStore] = Future()
-
-    def run(self, fn: Callable[..., Awaitable[T]], *args: Any) -> T:
-        answer: Future[T] = Future()
-        self._token.run_sync_soon(self._nursery.start_soon, _answer, answer, fn, args)
-        return answer.result()
-
-    def serve(self) -> None:
-        """Keep the store open until `close`. It is what the thread runs."""
-        try:
-            trio.run(self._serve)
-        except Exception as error:  # noqa: BLE001  # it is raised where the store was to be opened
-            if not self.opened.done():
-                self.opened.set_exception(error)
-
-    async def _serve(self) -> None:
-        await check_made(self._url)
-        async with opened(_SeenStore, self._url) as store, trio.open_nursery() as nursery:
-            self._token, self._nursery = trio.lowlevel.current_trio_token(), nursery
-            self.opened.set_result(store)
-            await trio.sleep_forever()
-
-    def close(self) -> None:
-        self._token.run_sync_soon(self._nursery.cancel_scope.cancel)
-
-
-async def _answer(answer: Future[Any], fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
-    try:
-        answer.set_result(await fn(*args))
-    except Exception as error:  # noqa: BLE001  # it is raised where the answer is waited for
-        answer.set_exception(error)
-    except BaseException as error:
-        answer.set_exception(error)
-        raise
+@asynccontextmanager
+async def _opened(url: str) -> AsyncGenerator[_SeenStore]:
+    await check_made(url)
+    async with opened(_SeenStore, url) as store:
+        yield store
 
 
 @contextmanager
 def open_database(store: str) -> Generator[ReadOnlyDatabase]:
-    """See `readonly.open_readonly`."""
+    """See `opening.open_store`."""
     check_store(store)
-    portal = _Portal(store)
-    thread = threading.Thread(target=portal.serve, daemon=True)
-    thread.start()
-    seen = ReadOnlyDatabase(portal, portal.opened.result())
-    try:
-        yield seen
-    finally:
-        portal.close()
-        thread.join()
+    with opened_in_thread(partial(_opened, store)) as (portal, found):
+        yield ReadOnlyDatabase(portal, found)

@@ -63,8 +63,8 @@ def _leaf_to_fault(error: BaseException) -> Fault | None:
         return error
     if isinstance(error, TrioJobsError):
         return Fault(str(error), BAD_INPUT if isinstance(error, _CALLERS) else FAILED)
-    if isinstance(error, ModuleNotFoundError) and _top(error) in _EXTRAS:
-        return missing(error)
+    if isinstance(error, ImportError):
+        return _missing(error)
     if isinstance(error, MemoryError):
         return Fault("out of memory; give it more, see ulimit -v", FAILED)
     if isinstance(error, OSError):
@@ -82,6 +82,13 @@ _EXTRAS: Final = {
 
 def _top(error: ImportError) -> str:
     return (error.name or "").partition(".")[0]
+
+
+def _missing(error: ImportError) -> Fault | None:
+    if isinstance(error, ModuleNotFoundError) and _top(error) in _EXTRAS:
+        return missing(error)
+    # A part of the package that needs an extra says so itself.
+    return Fault(str(error), FAILED) if "needs the extra" in str(error) else None
 
 
 def missing(error: ImportError) -> Fault:

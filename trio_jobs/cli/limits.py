@@ -11,9 +11,9 @@ from .._common.validate import RefusedAs
 from .._model.limits import Limit, LimitStatus
 from .._registry.opening import open_registry
 from .faults import Fault
+from .opening import open_store
 from .options import DEFAULT_STORE, Json, Store
 from .output import json_line, line, table
-from .readonly import open_readonly
 from .signals import stopped_by_signals
 
 Name = Annotated[str, Parameter(name="NAME", help="The name of the limit; report[0] is the first of report.")]
@@ -21,7 +21,7 @@ Name = Annotated[str, Parameter(name="NAME", help="The name of the limit; report
 
 def list_limits(*, store: Store = DEFAULT_STORE, json: Json = False) -> None:
     """Print all limits, and how many jobs run and wait under each."""
-    with open_readonly(store) as seen:
+    with open_store(store) as seen:
         found = seen.limits()
     if not json:
         table(("NAME", "LIMIT", "RUNNING", "WAITING", ""), [*map(_row, found)])
@@ -54,7 +54,7 @@ async def set_limit(
         burst: How many start at one moment after a pause; by default, --per-second rounded up.
         waiting: How many may wait.
     """
-    with open_readonly(store) as seen:
+    with open_store(store) as seen:
         keyed = any(one.limit.keyed for one in seen.limits() if one.name == name)
     with RefusedAs(Fault):
         limit = Limit(at_once=at_once, per_second=per_second, burst=burst, waiting=waiting, keyed=keyed)
@@ -65,7 +65,7 @@ async def set_limit(
 
 async def unset_limit(name: Name, /, *, store: Store = DEFAULT_STORE) -> None:
     """Let the next worker that starts say again what a limit is; until then it stays as it is."""
-    with open_readonly(store):
+    with open_store(store):
         pass  # the file exists and holds jobs; opening a registry would make it
     with RefusedAs(Fault):
         async with stopped_by_signals(), open_registry(store, capacity=0) as jobs:

@@ -15,17 +15,17 @@ from ..stores.rules import WAITING
 from .durations import ago
 from .ending import state_of
 from .faults import Fault
-from .options import DEFAULT_STORE, Json, Seconds, States, Store, Tags, tags_of
+from .opening import open_readonly
+from .options import DEFAULT_STORE, Jobs, Json, Seconds, States, Tags, tags_of
 from .output import json_line, note, table
 from .pause import fields, said
-from .readonly import open_readonly
 
 _NAMES = ("ID", "STATE", "HANDLER", "TRIES", "SUBMITTED", "DETAIL")
 
 
 def list_jobs(
     *,
-    store: Store = DEFAULT_STORE,
+    store: Jobs = DEFAULT_STORE,
     state: States = None,
     tag: Tags = None,
     handler: str | None = None,
@@ -70,7 +70,7 @@ def _row(short: str, job: JobSummary, now: datetime, held: Pauses) -> list[str]:
     return [short, state, job.handler, str(job.attempt), ago(job.created_at, now), detail]
 
 
-def stats(*, store: Store = DEFAULT_STORE, json: Json = False) -> None:
+def stats(*, store: Jobs = DEFAULT_STORE, json: Json = False) -> None:
     """Print how many jobs are in each state, and what is paused."""
     with open_readonly(store) as seen:
         found = seen.count(where_of({}))

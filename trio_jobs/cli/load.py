@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from .._common.validate import RefusedAs
 from .._model.handlers import Handler, Handlers
@@ -16,7 +16,10 @@ from .._model.limits import Limit, check_shared
 from .._model.schedule import Schedule
 from .escape import one_line
 from .faults import Fault
+from .options import is_server
 
+THE_SERVERS: Final = "-"
+"""Stands for the handlers of the server, of which no code is loaded."""
 _FORM = "write module:attribute, as in app:handlers, where the attribute is a list of handlers"
 
 
@@ -38,6 +41,19 @@ def load_handlers(address: str) -> Handlers:
         found = getattr(found, part)
     with RefusedAs(lambda why: Fault(f"{address}: {why}")):
         return Handlers(found)
+
+
+def load_handlers_for(store: str, address: str) -> Handlers:
+    """Return the handlers at an address; none for `-`, which stands for those of a server.
+
+    Raises:
+        Fault: What `load_handlers` raises, or `-` stands for nothing.
+    """
+    if address != THE_SERVERS:
+        return load_handlers(address)
+    if not is_server(store):
+        raise Fault(f"- stands for the handlers of a server: name it with --url; else {_FORM}")
+    return Handlers(())
 
 
 def handler_in(found: Handlers, address: str, name: str) -> Handler:

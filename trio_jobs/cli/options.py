@@ -18,8 +18,10 @@ from .durations import seconds
 from .faults import Fault
 
 DEFAULT_STORE = "sqlite:///jobs.db"
+NO_SERVER = f"a server does not do this; name the store itself with --store, as {DEFAULT_STORE}"
 MEMORY = "memory://"
 STORE_VARIABLE = "TRIO_JOBS_STORE"
+_SERVERS = frozenset({"http", "https", "ws", "wss"})
 
 
 def _to_seconds(_: Any, tokens: Sequence[Token]) -> float:
@@ -46,6 +48,16 @@ Store: TypeAlias = Annotated[
         metavar="URL",
     ),
 ]
+Jobs: TypeAlias = Annotated[
+    str,
+    Parameter(
+        name=("--store", "--url"),
+        env_var=STORE_VARIABLE,
+        help="Where the jobs are kept, as sqlite:///jobs.db or postgresql://host/database; or the server "
+        "that serves them, as http://127.0.0.1:8000.",
+        metavar="URL",
+    ),
+]
 Json: TypeAlias = Annotated[
     bool, Parameter(name="--json", negative=(), help="Print JSON, a value on each line.")
 ]
@@ -68,6 +80,15 @@ HandlersAt: TypeAlias = Annotated[
     Parameter(
         name="HANDLERS",
         help="module:attribute, where a list of handlers is; a module stands for its @handler functions.",
+    ),
+]
+HandlersOf: TypeAlias = Annotated[
+    str,
+    Parameter(
+        name="HANDLERS",
+        help="module:attribute, where a list of handlers is; a module stands for its @handler functions, and "
+        "- for those of the server.",
+        allow_leading_hyphen=True,
     ),
 ]
 Id: TypeAlias = Annotated[str, Parameter(name="ID", help="The job's id, or an unambiguous beginning of it.")]
@@ -108,6 +129,17 @@ def _refused(word: str) -> Any:
     raise ValueError(f"JSON has no {word}")
 
 
+def is_server(address: str) -> bool:
+    """Return whether an address is that of a server."""
+    return address.partition("://")[0].lower() in _SERVERS
+
+
+def check_no_owner(owner: str | None) -> None:
+    """Raise `Fault` if jobs of a server are chosen by their owner."""
+    if owner is not None:
+        raise Fault("a server takes the owner from the caller's token; leave --owner out")
+
+
 def check_store(store: str) -> None:
     """Check that an address names a store that other processes share.
 
@@ -133,5 +165,8 @@ def file_of(store: str) -> str:
         raise Fault(
             "memory:// is of the process that opens it, and holds no jobs of others; name a file: sqlite:///jobs.db"
         )
-    with RefusedAs(lambda why: Fault(f"--store: {why}")):
+    if is_server(store):
+        raise Fault(f"{NO_SERVER}; got {store}")
+    other = "" if store.startswith("sqlite:") else "; that of a server begins with http:// or https://"
+    with RefusedAs(lambda why: Fault(f"--store: {why}{other}")):
         return sqlite_path(store)[0]

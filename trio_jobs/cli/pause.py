@@ -7,12 +7,11 @@ from typing import Annotated, TypeAlias
 from cyclopts import Parameter
 
 from .._common.validate import RefusedAs
-from .._registry.opening import open_registry
 from ..stores.pauses import Pauses
 from .faults import Fault
-from .options import DEFAULT_STORE, Json, Store
+from .opening import open_jobs, open_readonly
+from .options import DEFAULT_STORE, Jobs, Json
 from .output import say
-from .readonly import open_readonly
 from .signals import stopped_by_signals
 
 Handlers: TypeAlias = Annotated[str, Parameter(name="HANDLER", help="Names of handlers.")]
@@ -20,7 +19,7 @@ All: TypeAlias = Annotated[bool, Parameter(name="--all", negative=(), help="All 
 
 
 async def pause(
-    *handlers: Handlers, everything: All = False, store: Store = DEFAULT_STORE, json: Json = False
+    *handlers: Handlers, everything: All = False, store: Jobs = DEFAULT_STORE, json: Json = False
 ) -> None:
     """Let no worker start jobs of handlers until they are resumed, and print what is paused.
 
@@ -30,7 +29,7 @@ async def pause(
 
 
 async def resume(
-    *handlers: Handlers, everything: All = False, store: Store = DEFAULT_STORE, json: Json = False
+    *handlers: Handlers, everything: All = False, store: Jobs = DEFAULT_STORE, json: Json = False
 ) -> None:
     """Let jobs of handlers start again, with --all of each that is paused, and print what still is."""
     await _set(handlers, store, everything=everything, paused=False, json=json)
@@ -42,7 +41,7 @@ async def _set(handlers: tuple[str, ...], store: str, *, everything: bool, pause
         raise Fault(f"{word} takes the names of handlers, or --all in their place")
     with open_readonly(store):
         pass  # the file exists and holds jobs; opening a registry would make it
-    async with stopped_by_signals(), open_registry(store, capacity=0) as jobs:
+    async with stopped_by_signals(), open_jobs(store) as jobs:
         if everything:
             await (jobs.pause_all() if paused else jobs.resume_all())
         else:

@@ -34,12 +34,8 @@ class ReadOnly(ABC):
         """Return a job."""
 
     @abstractmethod
-    def arguments(self, job_id: str) -> str:
-        """Return the arguments of a job, as JSON."""
-
-    @abstractmethod
-    def limits(self) -> Sequence[LimitStatus]:
-        """Return the limits of handlers, and those that are pinned."""
+    def arguments(self, job_id: str) -> str | None:
+        """Return the arguments of a job, as JSON; None if they are not told."""
 
     @abstractmethod
     def page(self, where: Where, limit: int, after: str | None) -> Page:
@@ -69,8 +65,8 @@ class ReadOnly(ABC):
         """Return what is paused."""
 
     @abstractmethod
-    def size(self) -> int:
-        """Return how many bytes the store takes on the disk."""
+    def size(self) -> int | None:
+        """Return how many bytes the store takes on the disk; None if that is not told."""
 
     @abstractmethod
     def history(self, job_id: str) -> list[Event]:
@@ -111,6 +107,14 @@ class ReadOnly(ABC):
         """Return the shortest beginning of an id that no other id has."""
         near = [commonprefix([job_id, other or ""]) for other in self.near(job_id)]  # noqa: RUF071  # no paths
         return job_id[: max(SHORTEST, max(map(len, near)) + 1)]
+
+
+class ReadOnlyStore(ReadOnly):
+    """Answers also what only the store itself tells, and no server."""
+
+    @abstractmethod
+    def limits(self) -> Sequence[LimitStatus]:
+        """Return the limits of handlers, and those that are pinned."""
 
     # ------------------------------------------------------------ what `check` looks at
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from .._registry.opening import open_registry
 from .choosing import NONE, Filtered, change_chosen
-from .options import DEFAULT_STORE, Ids, Json, Store
+from .opening import open_jobs, open_readonly
+from .options import DEFAULT_STORE, Ids, Jobs, Json
 from .output import say
-from .readonly import open_readonly
 from .signals import stopped_by_signals
 from .stand_ins import stand_ins
 
 
 async def retry(
-    *job_ids: Ids, chosen: Filtered = NONE, store: Store = DEFAULT_STORE, json: Json = False
+    *job_ids: Ids, chosen: Filtered = NONE, store: Jobs = DEFAULT_STORE, json: Json = False
 ) -> None:
     """Submit jobs that have ended again, and print the ids of the new ones.
 
@@ -27,7 +26,7 @@ async def retry(
     with open_readonly(store) as seen:
         found = {job_id: seen.job(job_id).handler for job_id in map(seen.resolve, job_ids)}
     handlers = stand_ins(found.values())
-    async with stopped_by_signals(), open_registry(store, handlers=handlers, capacity=0) as jobs:
+    async with stopped_by_signals(), open_jobs(store, handlers) as jobs:
         for job_id in found:
             new = await (await jobs.get(job_id)).resubmit()
             record = {"id": job_id, "resubmitted_as": new.id}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -15,11 +15,14 @@ from .._model.handlers import Handler
 from .._model.schedule import Missed, Schedule, ScheduleStatus
 from .._registry.opening import open_registry
 from .durations import moment
-from .faults import FAILED, Fault
-from .load import handler_in, load_handlers
+from .faults import Fault
+from .load import handler_in, load_handlers, load_handlers_for
+from .opening import open_jobs, open_readonly, open_store
 from .options import (
     DEFAULT_STORE,
     HandlersAt,
+    HandlersOf,
+    Jobs,
     Json,
     OnBusy,
     PriorityName,
@@ -32,25 +35,27 @@ from .options import (
     value_of,
 )
 from .output import json_line, line, table
-from .readonly import open_readonly
 from .signals import stopped_by_signals
 
 if TYPE_CHECKING:
     from .._registry.schedules import Schedules
+    from ..client.schedules import RemoteSchedules
 
 _NAMES = ("NAME", "STATE", "HANDLER", "RULE", "NEXT")
 Name = Annotated[str, Parameter(name="NAME", help="The name of the schedule.")]
 
 
 @asynccontextmanager
-async def _opened(store: str, *handlers: Handler) -> AsyncGenerator[Schedules]:
-    with open_readonly(store):
+async def _opened(
+    address: str, handlers: Iterable[Handler] = ()
+) -> AsyncGenerator[Schedules | RemoteSchedules]:
+    with open_readonly(address):
         pass  # the file exists and holds jobs; opening a registry would make it
-    async with stopped_by_signals(), open_registry(store, handlers=handlers, capacity=0) as jobs:
+    async with stopped_by_signals(), open_jobs(address, handlers) as jobs:
         yield jobs.schedules
 
 
-async def list_schedules(*, store: Store = DEFAULT_STORE, json: Json = False) -> None:
+async def list_schedules(*, store: Jobs = DEFAULT_STORE, json: Json = False) -> None:
     """Print all schedules: who says so, what they submit, by which rule, and when next."""
     async with _opened(store) as found:
         statuses = await found.find()
@@ -127,13 +132,10 @@ async def add(
     )
     if on_busy != "reject":
         options["on_busy"] = on_busy
-    try:
-        with RefusedAs(Fault):
-            when: dict[str, Any] = attrs.asdict(rule) | {"name": rule.name or ""}
-            fn, values = handler_in(found, handlers, handler), tuple(map(value_of, args))
-            new = Schedule(fn, values, **when, options=options)
-    except ImportError as error:
-        raise Fault(str(error), FAILED) from error
+    with RefusedAs(Fault):
+        when: dict[str, Any] = attrs.asdict(rule) | {"name": rule.name or ""}
+        fn, values = handler_in(found, handlers, handler), tuple(map(value_of, args))
+        new = Schedule(fn, values, **when, options=options)
     async with stopped_by_signals(), open_registry(store, handlers=found.values(), capacity=0) as jobs:
         await jobs.schedules.add(new)
     line(new.name)
@@ -141,25 +143,27 @@ async def add(
 
 async def remove(name: Name, /, *, store: Store = DEFAULT_STORE) -> None:
     """Remove a schedule that was added, or that no program declares any more. Its jobs stay."""
-    async with _opened(store) as found:
-        await found.remove(name)
+    with open_store(store):
+        pass  # as above
+    async with stopped_by_signals(), open_registry(store, capacity=0) as jobs:
+        await jobs.schedules.remove(name)
 
 
-async def pause(name: Name, /, *, store: Store = DEFAULT_STORE) -> None:
+async def pause(name: Name, /, *, store: Jobs = DEFAULT_STORE) -> None:
     """Let a schedule fire no more, in any process, until it is resumed."""
     async with _opened(store) as found:
         await found.pause(name)
 
 
-async def resume(name: Name, /, *, store: Store = DEFAULT_STORE) -> None:
+async def resume(name: Name, /, *, store: Jobs = DEFAULT_STORE) -> None:
     """Let a schedule fire again. Ticks that it had meanwhile do not fire."""
     async with _opened(store) as found:
         await found.resume(name)
 
 
-async def trigger(handlers: HandlersAt, name: Name, /, *, store: Store = DEFAULT_STORE) -> None:
+async def trigger(handlers: HandlersOf, name: Name, /, *, store: Jobs = DEFAULT_STORE) -> None:
     """Submit a job of a schedule now, and print its id. Its ticks fire as if nothing had happened."""
-    async with _opened(store, *load_handlers(handlers).values()) as found:
+    async with _opened(store, load_handlers_for(store, handlers).values()) as found:
         line((await found.trigger(name)).id)
 
 

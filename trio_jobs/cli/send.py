@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from .._registry.opening import open_registry
 from .faults import Fault
-from .options import DEFAULT_STORE, Id, Json, Store, value_of
+from .opening import open_jobs, resolve
+from .options import DEFAULT_STORE, Id, Jobs, Json, value_of
 from .output import say
-from .readonly import resolve
 from .signals import stopped_by_signals
 
 _STDIN = "-"
@@ -22,7 +21,7 @@ async def send(
     value: Annotated[str | None, Parameter(name="VALUE", allow_leading_hyphen=True)] = None,
     /,
     *,
-    store: Store = DEFAULT_STORE,
+    store: Jobs = DEFAULT_STORE,
     text: Annotated[bool, Parameter(negative=())] = False,
     end: Annotated[bool, Parameter(negative=())] = False,
     key: str | None = None,
@@ -43,7 +42,7 @@ async def send(
     (found,) = resolve(store, [job_id])
     given = None if value is None else _read(value, text=text)
     cursors: list[int] = []
-    async with stopped_by_signals(), open_registry(store, capacity=0) as jobs:
+    async with stopped_by_signals(), open_jobs(store) as jobs:
         handle = await jobs.get(found)
         if value is not None:
             cursors.append(await handle.send(given, key=key))

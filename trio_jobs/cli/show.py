@@ -13,22 +13,24 @@ from .._model.retry import NO_RETRY
 from .durations import brief, moment
 from .ending import detail_of, state_of
 from .escape import as_json
-from .options import DEFAULT_STORE, Id, Json, Store
+from .opening import open_readonly
+from .options import DEFAULT_STORE, Id, Jobs, Json
 from .output import STYLES, json_line, line, table
-from .readonly import open_readonly
 
 
-def show(job_id: Id, /, *, store: Store = DEFAULT_STORE, json: Json = False) -> None:
+def show(job_id: Id, /, *, store: Jobs = DEFAULT_STORE, json: Json = False) -> None:
     """Print a job, its history and what it raised."""
     with open_readonly(store) as seen:
         job = seen.job(seen.resolve(job_id))
         history = seen.history(job.id)
         args = seen.arguments(job.id)
     if json:
-        json_line({**plain(job), "args": decode(args), "history": [*map(plain, history)]})
+        json_line(
+            {**plain(job), "args": None if args is None else decode(args), "history": [*map(plain, history)]}
+        )
         return
     line(f"job {job.id}")
-    _print_facts(_facts(job, decode(args)), job)
+    _print_facts(_facts(job, None if args is None else decode(args)), job)
     line("")
     table(("SEQ", "AT", "AFTER", "EVENT", "DETAIL"), _timeline(history))
     if job.error is not None:
@@ -57,7 +59,7 @@ def _facts(job: Job, args: Any) -> Iterable[tuple[str, str]]:
     detail = detail_of(job)
     yield "state", state_of(job) + (f": {detail}" if detail else "")
     yield "handler", job.handler
-    yield "arguments", " ".join(map(as_json, args))
+    yield "arguments", " ".join(map(as_json, args or ()))
     if job.result is not None:
         yield "result", as_json(job.result)
     if job.saved is not None:

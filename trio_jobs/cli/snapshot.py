@@ -24,7 +24,7 @@ from ..stores.sqlite.group import Limits, Transaction
 from ..stores.sqlite.queries import SCHEMAS
 from .faults import FAILED, Fault
 from .options import file_of
-from .reading import FITS, ReadOnly
+from .reading import FITS, ReadOnlyStore
 
 _EVERY_ID: Final = 2**31
 _ORPHANS: Final = (
@@ -50,7 +50,7 @@ FROM trio_jobs_total AS total FULL JOIN there USING (what, name, state) WHERE sa
 """
 
 
-class ReadOnlyFile(ReadOnly):
+class ReadOnlyFile(ReadOnlyStore):
     """Answers what a file holds at one moment.
 
     Args:
@@ -158,7 +158,7 @@ class ReadOnlyFile(ReadOnly):
 
 @contextmanager
 def open_snapshot(store: str, *, alone: bool = False) -> Generator[ReadOnlyFile]:
-    """See `readonly.open_readonly`.
+    """See `opening.open_store`.
 
     Args:
         store: The address of the file.

@@ -12,14 +12,13 @@ from cyclopts import Parameter
 from .._common.errors import StreamGap
 from .._model.job import Event, Kind, Progress
 from .._registry.address import without_password
-from .._registry.opening import open_registry
 from .._watching.streams import EventStream
 from .ending import ENDED_STATUS
 from .escape import shown
 from .faults import Fault, Stopped
-from .options import DEFAULT_STORE, Id, Json, Store
+from .opening import open_jobs, resolve
+from .options import DEFAULT_STORE, Id, Jobs, Json, is_server
 from .output import json_line, note
-from .readonly import resolve
 from .show import describe_event
 from .signals import stopped_by_signals
 
@@ -28,7 +27,7 @@ async def stream(
     job_id: Id,
     /,
     *,
-    store: Store = DEFAULT_STORE,
+    store: Jobs = DEFAULT_STORE,
     after: Annotated[int, Parameter(metavar="N")] = 0,
     join: Annotated[bool, Parameter(negative=())] = False,
     json: Json = False,
@@ -48,7 +47,7 @@ async def stream(
     (found,) = resolve(store, [job_id])
     printer = _Printer(after, json=json, join=join)
     try:
-        async with stopped_by_signals(), open_registry(store, capacity=0) as jobs:
+        async with stopped_by_signals(), open_jobs(store) as jobs:
             handle = await jobs.get(found)
             async with handle.events(after, policy="gap") as events:
                 await _read(events, printer)
@@ -56,7 +55,8 @@ async def stream(
     except StreamGap as gap:
         raise Fault(f"--after {after} is ahead of the log, which has come to {gap.oldest}") from gap
     except Stopped:
-        where = "" if store == DEFAULT_STORE else f" --store {shlex.quote(without_password(store))}"
+        option = "--url" if is_server(store) else "--store"
+        where = "" if store == DEFAULT_STORE else f" {option} {shlex.quote(without_password(store))}"
         note(f"to go on: trio-jobs stream {found} --after {printer.place}{where}")
         raise
 

@@ -15,23 +15,24 @@ from .._model.handler import mark_of
 from .._model.handlers import Handler
 from .._model.job import Job
 from .._model.options import SubmitOptions
-from .._registry.opening import open_registry
 from .._watching.handle import JobHandle
 from .ending import ENDED_STATUS, describe_end
 from .escape import as_json
 from .faults import Fault
-from .load import handler_in, load_handlers
+from .load import THE_SERVERS, handler_in, load_handlers_for
+from .opening import open_jobs
 from .options import (
     DEFAULT_STORE,
-    HandlersAt,
+    HandlersOf,
+    Jobs,
     Json,
     OnBusy,
     PriorityName,
     Seconds,
-    Store,
     Tags,
     check_store,
     given,
+    is_server,
     tags_of,
     value_of,
 )
@@ -40,11 +41,11 @@ from .signals import stopped_by_signals
 
 
 async def submit(
-    handlers: HandlersAt,
+    handlers: HandlersOf,
     name: Annotated[str, Parameter(name="NAME")],
     /,
     *args: Annotated[str, Parameter(name="ARGS")],
-    store: Store = DEFAULT_STORE,
+    store: Jobs = DEFAULT_STORE,
     timeout: Seconds | None = None,
     queue_timeout: Seconds | None = None,
     first_token_timeout: Seconds | None = None,
@@ -63,8 +64,7 @@ async def submit(
 ) -> int:
     """Submit a job, and print its id.
 
-    With --wait the exit status is 0 if the job completed, 1 if it failed, 3 if it was cancelled. Ctrl-C
-    ends the waiting, not the job.
+    With --wait the exit status is 0 if it completed, 1 if it failed, 3 if cancelled. Ctrl-C ends the wait.
 
     Args:
         name: The name of the handler that is to run.
@@ -83,15 +83,16 @@ async def submit(
         limit_key: For whom it takes a place, if its handler has a keyed limit.
         wait: Wait for the job's end, and print its result.
     """
-    check_store(store)
-    found = load_handlers(handlers)
-    fn: Any = handler_in(found, handlers, name)
+    if not is_server(store):
+        check_store(store)
+    found = load_handlers_for(store, handlers)
+    fn: Any = name if handlers == THE_SERVERS else handler_in(found, handlers, name)
     options = given(delay=delay, priority=priority, key=key, owner=owner, limit_key=limit_key)
     options |= {"tags": tags_of(tag), "exclusive": exclusive}
     if on_busy != "reject":
         options["on_busy"] = on_busy
     options |= _changed(fn, (timeout, queue_timeout, first_token_timeout, idle_timeout), retry)
-    async with stopped_by_signals(), open_registry(store, handlers=found.values(), capacity=0) as jobs:
+    async with stopped_by_signals(), open_jobs(store, found.values()) as jobs:
         with RefusedAs(Fault):  # arguments or options that do not fit
             handle = await jobs.submit(fn, *map(value_of, args), **options)
         if not json:
@@ -101,12 +102,19 @@ async def submit(
         return await _waited(handle, json=json) if wait else 0
 
 
-def _changed(fn: Handler, limits: Sequence[float | None], attempts: int | None) -> SubmitOptions:
+def _changed(fn: Handler | str, limits: Sequence[float | None], attempts: int | None) -> SubmitOptions:
     """Return the options that change a part of what the handler's mark says."""
-    mark = mark_of(fn).options
     names = ("run", "queue", "first_token", "idle")
     clocks = {name: limit for name, limit in zip(names, limits, strict=True) if limit is not None}
     options: SubmitOptions = {}
+    if isinstance(fn, str):
+        if attempts is not None or clocks.keys() - {"run"}:
+            raise Fault(
+                "--retry, --queue-timeout, --first-token-timeout and --idle-timeout change a part of what "
+                "the handler says; name it as module:attribute in place of -"
+            )
+        return {"timeout": clocks["run"]} if clocks else {}
+    mark = mark_of(fn).options
     if clocks:
         options["timeouts"] = attrs.evolve(mark.timeouts, **clocks)
     if attempts is not None:

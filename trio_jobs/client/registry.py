@@ -151,10 +151,21 @@ class RemoteRegistry:
         """Delete all jobs that match and have ended; see `JobRegistry.remove_where`."""
         return (await self._bulk("remove", where)).count
 
-    async def _bulk(self, action: Action, where: Filter | Search, message: str | None = None) -> BulkReport:
+    async def count_affected(self, action: Action, **where: Unpack[Search]) -> BulkReport:
+        """Return how many jobs `cancel_where`, `retry_where` or `remove_where` would change: `count`, `more`.
+
+        Args:
+            action: Which of them: `cancel`, `retry` or `remove`.
+            **where: As they take it.
+        """
+        return await self._bulk(action, where, dry_run=True)
+
+    async def _bulk(
+        self, action: Action, where: Filter | Search, message: str | None = None, *, dry_run: bool = False
+    ) -> BulkReport:
         if message is not None:
             text("reason", message)
-        what = requests.BulkBody(action, requests.WhereFields(**filter_of(where)), message=message)
+        what = requests.BulkBody(action, requests.WhereFields(**filter_of(where)), dry_run, message)
         request = requests.Bulk(id=self._link.new_id(), what=what)
         return await self._link.call(request, "", lambda reply: reply.bulk)
 

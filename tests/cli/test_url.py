@@ -1,0 +1,181 @@
+"""`--url`: the commands speak to a server as they do to a file, and say what a server does not do."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.mark.deep
+def test_every_command_about_jobs_speaks_to_a_server(cli: Any) -> None:
+    """What is submitted, listed, shown, read, sent, cancelled, retried and removed is the server's.
+
+    Each answer is beside that of the same command on the server's file, so a difference is a fault.
+    """
+    _, url = cli.start_server()
+    at = ("--url", url)
+    assert cli("submit", "-", "add", "1", "2", "--wait", *at)[1].splitlines()[1:] == ["3"]
+    status, out, _ = cli("submit", "program", "fail", "no", *at)
+    failed = out.strip()
+    assert (status, len(failed)) == (0, 32)
+    assert cli("stream", failed, *at)[:2] == (1, "no\n")
+    listed = [cli("list", "--json", *where) for where in (at, ())]
+    assert listed[0] == listed[1]
+    tables = [re.sub(r"\S+ ago", "", cli("list", "--state", "failed", *where)[1]) for where in (at, ())]
+    assert tables[0] == tables[1]
+    assert "the newest 1 of 2 jobs" in cli("list", "--limit", "1", *at)[2]
+
+    shown = cli("show", failed[:10], *at)[1]
+    assert "ValueError: no" in shown
+    ours, theirs = (json.loads(cli("show", failed, "--json", *where)[1]) for where in (at, ()))
+    assert (ours.pop("args"), theirs.pop("args")) == (None, ["no"])  # a server does not tell them
+    for one in (ours, theirs):  # nor does this one tell tracebacks
+        one["error"].pop("traceback")
+        kinds = [event["kind"] for event in one.pop("history")]
+        assert kinds == ["submitted", "started", "failed"]
+    assert ours == theirs
+
+    assert cli("retry", "--handler", "fail", "--dry-run", *at)[1] == "1 job would be submitted again\n"
+    again = cli("retry", failed, "--json", *at)[1]
+    assert cli("stream", json.loads(again)["resubmitted_as"], *at)[:2] == (1, "no\n")
+
+    asks = cli("submit", "-", "ask", *at)[1].strip()
+    assert cli("send", asks, "true", *at)[0] == cli("send", asks, "--end", *at)[0] == 0
+    assert cli("stream", asks, *at)[0] == 0
+    endless = cli("submit", "-", "endless", *at)[1].strip()
+    assert cli("cancel", endless, *at) == (0, f"{endless} cancelled\n", "")
+
+    counts = [json.loads(cli("stats", "--json", *where)[1]) for where in (at, ())]
+    assert counts[0].pop("bytes") is None
+    assert counts[1].pop("bytes") > 0
+    assert counts[0] == counts[1]
+    assert cli("prune", "--older-than", "0", *at)[1] == f"{counts[0]['jobs']} jobs pruned\n"
+    assert cli("list", "--json", *at)[1] == ""
+
+
+@pytest.mark.deep
+def test_pauses_and_schedules_of_a_server(cli: Any) -> None:
+    """A handler is paused and resumed over a server; its schedules are listed, paused and triggered."""
+    _, url = cli.start_server()
+    at = ("--url", url)
+    assert cli("pause", "add", *at) == (0, "paused: add\n", "")
+    held = cli("submit", "-", "add", "1", "2", *at)[1].strip()
+    assert f"{held[:8]}  queued (paused)  add" in cli("list", *at)[1]
+    assert cli("resume", "--all", *at) == (0, "nothing is paused\n", "")
+    assert cli("stream", held, *at)[0] == 0
+    cli("schedules", "add", "program", "add", "1", "2", "--every", "1h")
+    listed = [cli("schedules", "list", *where)[1] for where in (at, ())]
+    assert listed[0] == listed[1]
+    assert cli("schedules", "pause", "add", *at)[0] == 0
+    assert "(paused)" in cli("schedules", "list")[1]
+    job = cli("schedules", "trigger", "-", "add", *at)[1].strip()
+    assert cli("stream", job, *at)[:2] == (0, "1\n2\n")
+
+
+def test_the_variable_names_a_server_too(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`TRIO_JOBS_STORE` may be a server, and Ctrl-C's hint in `stream` is of the address that is used."""
+    _, url = cli.start_server()
+    monkeypatch.setenv("TRIO_JOBS_STORE", url)
+    assert cli("submit", "-", "add", "1", "2", "--wait")[1].endswith("\n3\n")
+    assert "a server does not do this" in cli("check")[2]
+
+
+def test_a_token_is_taken_from_the_environment(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that asks for a token gets the variable's; without one, the error names the variable.
+
+    An owner sees its own jobs, in `list` and `stats`, and is told that pauses are not for it.
+    """
+    tokens = cli.folder / "tokens"
+    tokens.write_text("alice alice-0123456789abcdef\n* root-0123456789abcdef\n")
+    tokens.chmod(0o600)
+    _, url = cli.start_server("--token-file", str(tokens))
+    at = ("--url", url)
+    status, out, err = cli("list", *at)
+    assert (status, out) == (1, "")
+    assert "TRIO_JOBS_TOKEN" in err
+    assert err.count("\n") == 1
+    monkeypatch.setenv("TRIO_JOBS_TOKEN", "root-0123456789abcdef")
+    assert cli("submit", "-", "add", "3", "4", "--wait", *at)[1].endswith("\n7\n")
+    monkeypatch.setenv("TRIO_JOBS_TOKEN", "alice-0123456789abcdef")
+    assert cli("submit", "-", "add", "1", "2", "--wait", *at)[1].endswith("\n3\n")
+    assert len(cli("list", "--json", *at)[1].splitlines()) == 1
+    assert json.loads(cli("stats", "--json", *at)[1])["states"]["completed"] == 1
+    status, _, err = cli("pause", "add", *at)
+    assert status == 1
+    assert "forbidden" in err
+
+
+def test_what_a_server_does_not_do_is_said(cli: Any) -> None:
+    """It is one line, and names what to do; the status is that of what was typed wrong."""
+    url = cli.start_server()[1]
+    for told, *command in (
+        ("a server does not do this; name the store", "check", "--store"),
+        ("a server does not do this; name the store", "check", "--url"),
+        ("a server does not do this; name the store", "limits", "list", "--url"),
+        ("a server does not do this; name the store", "schedules", "remove", "x", "--store"),
+        ("a server does not do this; name the store", "worker", "program", "--store"),
+        ("leave --owner out", "list", "--owner", "alice", "--url"),
+        ("leave --owner out", "cancel", "--owner", "alice", "--url"),
+        ("none by its id", "remove", "3f0c", "--url"),
+        ("no job has an id", "show", "3f0c", "--url"),
+        ("no handler", "submit", "-", "nobody", "--url"),
+        ("name it as module:attribute", "submit", "-", "add", "1", "2", "--retry", "3", "--url"),
+        ("name it as module:attribute", "submit", "-", "add", "1", "2", "--idle-timeout", "3", "--url"),
+    ):
+        status, out, err = cli(*command, url)
+        assert (status, out) == (2, ""), command
+        assert told in err
+        assert err.count("\n") == 1
+
+
+def test_the_options_of_a_handler_of_a_server_are_kept(cli: Any) -> None:
+    """With `-`, a time limit of the job leaves in force what else the handler says of limits."""
+    with (cli.folder / "program.py").open("a") as program:
+        program.write(
+            "still = trio_jobs.handler(name='still', timeouts=trio_jobs.Timeouts(idle=0.05))(endless)\n"
+        )
+        program.write("handlers.append(still)\n")
+    url = cli.start_server()[1]
+    status, _, err = cli("submit", "-", "still", "--timeout", "55", "--wait", "--url", url)
+    assert status == 1
+    assert "idle" in err
+
+
+def test_handlers_of_a_server_need_one(cli: Any) -> None:
+    """`-` stands for nothing where jobs are in a store, and no file is made."""
+    for command in (["submit", "-", "add", "1", "2"], ["schedules", "trigger", "-", "add"]):
+        status, _, err = cli(*command)
+        assert status == 2
+        assert "name it with --url" in err
+    assert not (cli.folder / "jobs.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "told"),
+    [
+        (["--url", "http://127.0.0.1:{port}"], 1, "cannot be reached"),
+        (["--url", "http://"], 2, "--url: connect takes a URL"),
+        (["--url", "127.0.0.1:8000"], 2, "that of a server begins with http://"),
+        (["--url", "http://127.0.0.1:1", "--store", "sqlite:///jobs.db"], 2, "--store"),
+    ],
+)
+def test_where_no_server_is(
+    cli: Any, monkeypatch: pytest.MonkeyPatch, options: list[str], status: int, told: str
+) -> None:
+    """An address that nobody answers at, or that is none, is one line."""
+    monkeypatch.setattr("trio_jobs.cli.server.PATIENCE", 0.01)
+    found, out, err = cli("list", *(option.format(port=free_port()) for option in options))
+    assert (found, out) == (status, "")
+    assert told in err
+    assert err.count("\n") == 1
