@@ -111,6 +111,7 @@ def test_a_token_is_taken_from_the_environment(cli: Any, monkeypatch: pytest.Mon
     assert cli("submit", "-", "add", "1", "2", "--wait", *at)[1].endswith("\n3\n")
     assert len(cli("list", "--json", *at)[1].splitlines()) == 1
     assert json.loads(cli("stats", "--json", *at)[1])["states"]["completed"] == 1
+    assert json.loads(cli("top", "--json", "--count", "1", *at)[1])["states"]["completed"] == 1
     status, _, err = cli("pause", "add", *at)
     assert status == 1
     assert "forbidden" in err

@@ -10,6 +10,7 @@ Its files, in the order in which they tell the story:
     watchdog, working, worker             running jobs
     tokens, server_options, serve, submit serving and submitting them
     listing, show, stream                 watching them
+    tailing, live                         what `top` shows, and how
     migrate, copy, copying                the schema in a database; from a file to one
     cancel, pause, prune, check, schedules, demo   the other commands
     app                                   all of it as one program

@@ -16,7 +16,7 @@ from .demo import demo
 from .escape import one_line
 from .faults import BAD_INPUT, BROKEN_PIPE, INTERRUPTED, Stopped, to_fault
 from .limits import limits
-from .listing import list_jobs, stats
+from .listing import list_jobs, stats, top
 from .migrate import migrate
 from .options import NO_SERVER
 from .output import console, forget_output, note, on_terminal, prepare
@@ -52,7 +52,7 @@ def program() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    looking, keeping = (show, explain, stream, stats, check), (pause, resume, prune, remove, copy, migrate)
+    looking, keeping = (show, explain, stream, stats, top, check), (pause, resume, prune, remove, copy, migrate)
     for command in (worker, serve, submit, send, cancel, retry, *looking, *keeping, demo):
         app.command(command, help_epilogue="")
     app.command(list_jobs, name="list", help_epilogue="")

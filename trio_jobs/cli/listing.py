@@ -1,25 +1,28 @@
-"""`trio-jobs list` and `trio-jobs stats`: print which jobs there are, and how many."""
+"""`trio-jobs list`, `trio-jobs stats` and `trio-jobs top`: print which jobs there are, and how many."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Final, cast
 
 from cyclopts import Parameter
 
 from .._common.states import Reason, State
-from .._model.summary import JobSummary
+from .._model.summary import PAGE_JOBS, JobSummary
 from .._registry.filter import Search, where_of
 from ..stores.pauses import Pauses
 from ..stores.rules import WAITING
 from .durations import ago
 from .ending import state_of
 from .faults import Fault
-from .opening import open_readonly
+from .opening import open_jobs, open_readonly
 from .options import DEFAULT_STORE, Jobs, Json, Seconds, States, Tags, tags_of
 from .output import json_line, note, table
 from .pause import fields, said
+from .signals import stopped_by_signals
+from .stand_ins import stand_ins
 
+_SHORTEST: Final = 0.1
 _NAMES = ("ID", "STATE", "HANDLER", "TRIES", "SUBMITTED", "DETAIL")
 
 
@@ -83,3 +86,32 @@ def stats(*, store: Jobs = DEFAULT_STORE, json: Json = False) -> None:
     table(("STATE", "JOBS"), [*rows, ["all", str(sum(counts.values()))]], state=0)
     if any(held):
         note(said(held))
+
+
+async def top(
+    *,
+    store: Jobs = DEFAULT_STORE,
+    interval: Seconds = 1.0,
+    count: Annotated[int | None, Parameter(metavar="N")] = None,
+    limit: Annotated[int, Parameter(metavar="N")] = 20,
+    json: Json = False,
+) -> None:
+    """Show what runs and waits, live, with keys to cancel, retry and pause; plain lines in a pipe.
+
+    Args:
+        interval: How long it is between two looks.
+        count: After how many looks it ends; by default, q or Ctrl-C ends it.
+        limit: How many running jobs are shown.
+    """
+    if not 1 <= limit <= PAGE_JOBS:
+        raise Fault(f"--limit takes a number from 1 to {PAGE_JOBS}; got {limit}")
+    if count is not None and count < 1:
+        raise Fault(f"--count takes a number from 1; got {count}")
+    if interval < _SHORTEST:
+        raise Fault(f"--interval takes {_SHORTEST:g} seconds or more; got {interval:g}")
+    with open_readonly(store) as seen:  # the store exists and holds jobs; opening a registry would make it
+        handlers = stand_ins(seen.handlers())
+    from .live import watch  # drawing takes long to import
+
+    async with stopped_by_signals(), open_jobs(store, handlers) as jobs:
+        await watch(jobs, interval=interval, count=count, limit=limit, json=json)

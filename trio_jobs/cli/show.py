@@ -38,7 +38,7 @@ def show(job_id: Id, /, *, store: Jobs = DEFAULT_STORE, json: Json = False) -> N
         line(job.error.traceback.rstrip() or str(job.error), "dim")
 
 
-def explain(job_id: Id, /, *, store: Store = DEFAULT_STORE) -> None:
+def explain(job_id: Id, /, *, store: Jobs = DEFAULT_STORE) -> None:
     """Say why a job does not run, and what helps; or how it ended. Later it may be another reason."""
     from .._running.explaining import Known, explained  # which no other command needs
 
