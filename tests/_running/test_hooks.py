@@ -250,29 +250,28 @@ async def test_further_tokens_cost_nothing_more(timeouts: Timeouts) -> None:
     assert minded == [True, timeouts.idle is not None]
 
 
-async def test_the_observer_is_told_of_a_lost_lease(autojump_clock: MockClock) -> None:
-    """An attempt whose end the store does not take ends for the observer, too, with a reason of its own."""
+async def test_the_observer_is_told_of_lost_attempts(autojump_clock: MockClock) -> None:
+    """Of an attempt that has lost its lease it is told an end too, once, when that attempt has ended here."""
     told: list[Any] = []
 
     def observe(job: JobContext[Any], kind: Kind, ended: Ended | None) -> None:
         told.append((job.attempt, kind, None if ended is None else ended.reason))
 
-    async def lasts(job: JobContext[Any]) -> None:
-        await trio.sleep(100 if job.attempt == 1 else 1)
-
-    kept = MemoryStore()
-    async with open_registry(Connection(kept), lease=9, capacity=1, on_event=observe) as jobs:
-        handle = await jobs.submit(lasts)
+    store = MemoryStore()
+    connection = Connection(store)
+    async with open_registry(connection, lease=9, on_event=observe) as first:
+        handle = await first.submit(sleeps)
         await trio.sleep(1)
-        kept._leases.add(handle.id, trio.current_time(), 0)
-        kept._alarm.ring()
-        await handle.wait()
-    assert told == [
-        (1, Kind.STARTED, None),
-        (1, Kind.RETRIED, "worker_lost"),
-        (2, Kind.STARTED, None),
-        (2, Kind.COMPLETED, None),
-    ]
+        async with open_registry(Connection(store), lease=9) as second:
+            connection.severed = True
+            while (await (await second.get(handle.id)).snapshot()).attempt == 1:
+                await trio.sleep(1)
+            assert told == [(1, Kind.STARTED, None)]
+            connection.severed = False
+            await trio.sleep(9)
+            assert told == [(1, Kind.STARTED, None), (1, Kind.RETRIED, "worker_lost")]
+            await second.cancel(handle.id)
+    assert len(told) == 2
 
 
 async def test_an_observer_that_raises_harms_nothing(store: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -106,7 +106,7 @@ class HookedWorker(Worker):
         super()._end(attempt)
         if attempt in self._open:  # the store did not take its end
             self._open.discard(attempt)
-            self._tell(attempt, Kind.RETRIED, Ended(Reason.WORKER_LOST))
+            self._tell(attempt, Kind.RETRIED, Ended(Reason.WORKER_LOST, "its lease was lost"))
 
     def _tell(self, attempt: Attempt, kind: Kind, ended: Ended | None) -> None:
         """Call the observer. A job does not depend on who looks on, so what it raises is only logged."""
