@@ -13,7 +13,7 @@ The rooms in the order in which they tell the story; the first page of each says
     telemetry            jobs as tools for watching programs see them
     serving              jobs shown to other machines
     client               a server's jobs as if they were here
-    logs                 which job wrote a line of a program's log
+    logs, telemetry      which job wrote a line of a program's log; jobs in its traces
     demo, testing, cli   to be looked at; for users' tests; the command
 """
 
