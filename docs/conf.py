@@ -46,7 +46,7 @@ napoleon_use_rtype = False  # the signature has it
 
 nitpicky = True
 _OTHERS = (
-    "trio|hypothesis|st|starlette|pathlib|random|outcome|attrs?|abc|collections|contextlib|datetime|enum|os|ssl"
+    "trio|hypothesis|opentelemetry|st|starlette|pathlib|random|outcome|attrs?|abc|collections|contextlib|datetime|enum|os|ssl"
     "|types|typing"
 )
 _UNQUALIFIED = (

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from opentelemetry import trace
+from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -31,8 +31,10 @@ from trio_jobs import (
     handler,
     open_registry,
 )
+from trio_jobs.client import connect
+from trio_jobs.serving import serve_http
 from trio_jobs.stores.memory import MemoryStore
-from trio_jobs.telemetry.opentelemetry import Tracing
+from trio_jobs.telemetry.opentelemetry import TRACE_CONTEXT, Tracing, with_trace_context
 from trio_jobs.testing import Connection
 
 
@@ -76,11 +78,15 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/jobs.db"
 
 
-def context_of(span: ReadableSpan) -> trace.SpanContext:
+def ids(context: trace.SpanContext | None) -> tuple[int, int]:
+    """Return the ids of a trace and of a span."""
+    assert context is not None
+    return context.trace_id, context.span_id
+
+
+def own(span: ReadableSpan) -> tuple[int, int]:
     """Return the ids of a span."""
-    found = span.get_span_context()
-    assert found is not None
-    return found
+    return ids(span.get_span_context())
 
 
 def facts(span: ReadableSpan) -> dict[str, Any]:
@@ -88,9 +94,9 @@ def facts(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
-def linked(span: ReadableSpan) -> list[int]:
+def linked(span: ReadableSpan) -> list[tuple[int, int]]:
     """Return the ids of the spans that one links to."""
-    return [link.context.span_id for link in span.links]
+    return [ids(link.context) for link in span.links]
 
 
 async def doubles(job: JobContext[Any], number: int) -> int:
@@ -182,7 +188,7 @@ async def test_the_span_is_current_in_the_handler(program: Program, store: str) 
     [attempt] = program.spans("attempt")
     inner = program.spans("in ")
     assert len(inner) == 3
-    assert {span.parent and span.parent.span_id for span in inner} == {context_of(attempt).span_id}
+    assert {ids(span.parent) for span in inner} == {own(attempt)}
     assert (attempt.end_time or 0) >= max(span.end_time or 0 for span in inner)
     assert not trace.get_current_span().get_span_context().is_valid
 
@@ -193,7 +199,7 @@ async def test_attempts_link_to_those_before(program: Program, store: str) -> No
         await (await jobs.submit(fails_once, retry=Retry(attempts=2, initial=0))).result()
         await (await jobs.submit(doubles, 1)).result()
     first, second, other = program.spans()
-    assert linked(second) == [context_of(first).span_id]
+    assert linked(second) == [own(first)]
     assert linked(first) == linked(other) == []
     assert [facts(span)["messaging.trio_jobs.attempt"] for span in (first, second)] == [1, 2]
 
@@ -204,7 +210,7 @@ async def test_a_child_job_is_in_the_attempt_of_its_parent(program: Program, sto
         await (await jobs.submit(spawns)).result()
     parent, child = program.spans()
     assert child.name == "attempt doubles"
-    assert child.parent == context_of(parent)
+    assert ids(child.parent) == own(parent)
 
 
 async def test_a_span_around_the_registry_is_around_attempts(program: Program, store: str) -> None:
@@ -215,7 +221,7 @@ async def test_a_span_around_the_registry_is_around_attempts(program: Program, s
                 handle = await jobs.submit(doubles, 1)
             await handle.result()
     [around], [attempt] = program.spans("around"), program.spans("attempt")
-    assert attempt.parent == context_of(around)
+    assert ids(attempt.parent) == own(around)
 
 
 # ------------------------------------------------------------ how it ends
@@ -359,6 +365,162 @@ async def test_a_lost_attempt_ends(program: Program, autojump_clock: MockClock) 
             [span] = program.spans()
             await second.cancel(handle.id)
     assert (facts(span)["error.type"], span.status.status_code) == ("worker_lost", trace.StatusCode.ERROR)
+
+
+# ------------------------------------------------------------ submitting
+
+
+async def submits(job: JobContext[Any]) -> None:
+    await TRACINGS[job.tags["program"]].submit(job, doubles, 1)
+
+
+TRACINGS: dict[str, Tracing] = {}
+HANDLERS.append(submits)
+
+
+async def test_attempts_continue_the_trace_of_the_submit(program: Program, store: str) -> None:
+    """A submit is a span, and the attempts are its children and link to it, and to each other."""
+    async with program.open(store) as jobs:
+        with program.tracer.start_as_current_span("request"):
+            handle = await program.tracing.submit(jobs, fails_once, retry=Retry(attempts=2, initial=0))
+        assert await handle.result() == 2
+    [request], [submit] = program.spans("request"), program.spans("submit")
+    first, second = program.spans("attempt")
+    assert (submit.name, submit.kind) == ("submit fails_once", trace.SpanKind.PRODUCER)
+    assert facts(submit) == {
+        "messaging.system": "trio_jobs",
+        "messaging.operation.name": "submit",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": "fails_once",
+        "messaging.message.id": handle.id,
+    }
+    assert submit.status.status_code is trace.StatusCode.UNSET
+    assert ids(submit.parent) == own(request)
+    assert ids(first.parent) == ids(second.parent) == own(submit)
+    assert (linked(first), linked(second)) == ([own(submit)], [own(submit), own(first)])
+
+
+async def test_the_trace_goes_through_the_store(tmp_path: Path) -> None:
+    """A program that runs what another one submitted, which has ended, continues its trace."""
+    address, one, other = f"sqlite:///{tmp_path}/jobs.db", program(), program()
+    async with one.open(address, capacity=0) as jobs:
+        job_id = (await one.tracing.submit(jobs, doubles, 1)).id
+    async with other.open(address) as jobs:
+        await (await jobs.get(job_id)).result()
+    [submit], [attempt] = one.spans(), other.spans()
+    assert ids(attempt.parent) == own(submit)
+    assert own(attempt)[0] == own(submit)[0]
+
+
+async def test_a_handler_submits_in_its_own_trace(program: Program, store: str) -> None:
+    """What a handler submits with its job context continues the trace of its attempt."""
+    TRACINGS[store] = program.tracing
+    async with program.open(store) as jobs:
+        await (await program.tracing.submit(jobs, submits, tags={"program": store})).result()
+        [inner] = await jobs.find(handler="doubles")
+        await (await jobs.get(inner.id)).wait()
+    names = [span.name for span in program.spans()]
+    assert names == ["submit submits", "attempt submits", "submit doubles", "attempt doubles"]
+    assert len({own(span)[0] for span in program.spans()}) == 1
+    assert ids(program.spans()[2].parent) == own(program.spans()[1])
+
+
+async def test_a_server_takes_it_too() -> None:
+    """A job that is submitted to a server, by name or by function, is run there in the caller's trace."""
+    one, other = program(), program()
+    async with other.open() as jobs, trio.open_nursery() as nursery:
+        [url] = await nursery.start(partial(serve_http, jobs, port=0))
+        async with connect(url) as remote:
+            for fn in ("doubles", doubles):
+                handle = await one.tracing.submit(remote, fn, 1)
+                assert await handle.result() == 2
+        nursery.cancel_scope.cancel()
+    assert [ids(span.parent) for span in other.spans()] == [own(span) for span in one.spans()]
+
+
+async def test_a_key_gives_the_same_job(program: Program, store: str) -> None:
+    """Submitted again under its key, in another trace, a job is the same: with a key it keeps no context."""
+    async with program.open(store) as jobs:
+        first, second = [await program.tracing.submit(jobs, doubles, 1, key="k") for _ in range(2)]
+        await first.result()
+    assert first.id == second.id
+    [attempt] = program.spans("attempt")
+    assert attempt.parent is None
+
+
+async def test_what_the_job_keeps(program: Program) -> None:
+    """Its own metadata stays, and so does a context that it has already; without a span there is none."""
+    assert with_trace_context({"order": 7}) == {"order": 7}
+    with program.tracer.start_as_current_span("a span") as span:
+        trace_id, span_id = ids(span.get_span_context())
+        kept = with_trace_context({"order": 7})
+    assert kept == {"order": 7, TRACE_CONTEXT: kept[TRACE_CONTEXT]}
+    assert kept[TRACE_CONTEXT]["traceparent"].startswith(f"00-{trace_id:032x}-{span_id:016x}-")
+    async with program.open() as jobs:
+        handle = await program.tracing.submit(jobs, doubles, 1, metadata=kept)
+        assert (await handle.wait()).metadata == kept
+    [attempt] = program.spans("attempt")
+    assert ids(attempt.parent) == (trace_id, span_id)
+
+
+async def test_baggage_comes_along(program: Program, store: str) -> None:
+    """What a program puts into its baggage is there in the handler, in whatever process it runs."""
+    found: list[object] = []
+
+    @handler(name="doubles")
+    async def looks(job: JobContext[Any]) -> None:
+        found.append(baggage.get_baggage("tenant"))
+
+    token = context.attach(baggage.set_baggage("tenant", "7"))
+    tracing = program.tracing
+    try:
+        metadata = with_trace_context()
+    finally:
+        context.detach(token)
+    async with open_registry(store, handlers=[looks], wrap=tracing.wrap, on_event=tracing.on_event) as jobs:
+        await (await jobs.submit(looks, metadata=metadata)).result()
+    assert found == ["7"]
+    assert program.spans()[0].links == ()
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        *(None, 7, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", [], {}, {"traceparent": 7}),
+        *({"traceparent": text} for text in ("", "00", "00-0-0-0", f"00-{'0' * 32}-{'0' * 16}-01", "é\n")),
+        {"traceparent": {"traceparent": "00"}, "tracestate": "=,=;", "baggage": "a=b;;,=,%zz"},
+    ],
+)
+async def test_a_context_that_is_none_is_ignored(program: Program, kept: Any) -> None:
+    """Metadata comes from outside: whatever stands in place of a context, the job runs, in a new trace."""
+    async with program.open() as jobs:
+        assert await (await jobs.submit(doubles, 1, metadata={TRACE_CONTEXT: kept})).result() == 2
+    [span] = program.spans()
+    assert (span.parent, span.links) == (None, ())
+
+
+async def test_a_submit_that_fails_is_an_error(program: Program) -> None:
+    """What `submit` raises comes out, and is in the span; so is a cancellation."""
+    bad: Any = {"metadata": 7}, {"priority": "high"}
+    nothing: Any = None
+    async with program.open() as jobs:
+        for options in bad:
+            with pytest.raises((TypeError, ValueError)):
+                await program.tracing.submit(jobs, doubles, 1, **options)
+        with pytest.raises(TypeError, match="a handler is an async function"):
+            await program.tracing.submit(jobs, nothing)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await program.tracing.submit(jobs, doubles, 1)
+        assert scope.cancelled_caught
+    spans = program.spans()
+    assert [facts(span)["error.type"] for span in spans] == [
+        "TypeError",
+        "ValueError",
+        "TypeError",
+        "cancelled",
+    ]
+    assert {span.status.status_code for span in spans} == {trace.StatusCode.ERROR}
 
 
 # ------------------------------------------------------------ around it

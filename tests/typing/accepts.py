@@ -31,6 +31,7 @@ from trio_jobs import (
     serve_jobs,
 )
 from trio_jobs.client import RemoteRegistry, connect
+from trio_jobs.telemetry.opentelemetry import Tracing, with_trace_context
 
 
 async def generate(job: JobContext[str], prompt: str, n: int = 1) -> int:
@@ -196,3 +197,14 @@ def failing(failed: JobFailed) -> None:
     assert_type(failed.job_id, str)
     if failed.error is not None:
         assert_type(failed.error.message, str)
+
+
+async def traced(jobs: JobRegistry, remote: RemoteRegistry, job: JobContext[None]) -> None:
+    tracing = Tracing()
+    async with open_registry(wrap=tracing.wrap, on_event=tracing.on_event):
+        pass
+    assert_type(await tracing.submit(jobs, generate, "hi", 2, timeout=5), JobHandle[str, int])
+    assert_type(await tracing.submit(job, generate, "hi", key="k"), JobHandle[str, int])
+    assert_type(await tracing.submit(remote, generate, "hi"), JobHandle[str, int])
+    assert_type(await tracing.submit(remote, "generate", "hi", 2), JobHandle[Any, Any])
+    assert_type(with_trace_context({"a": 1}), dict[str, Any])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from trio_jobs import JobContext, JobHandle, JobRegistry, Retry, State, Timeouts, handler, open_registry
 from trio_jobs.client import RemoteRegistry, connect
+from trio_jobs.telemetry.opentelemetry import Tracing
 
 
 async def generate(job: JobContext[str], prompt: str, n: int = 1) -> int:
@@ -84,6 +85,13 @@ async def remotely(jobs: RemoteRegistry) -> None:
     await jobs.find(tag={"user": "7"})  # type: ignore[call-arg]
     connect("http://127.0.0.1", patience="5")  # type: ignore[arg-type]
     print(text)
+
+
+async def traced(jobs: JobRegistry) -> None:
+    tracing = Tracing()
+    await tracing.submit(jobs, generate, 5)  # type: ignore[arg-type]
+    await tracing.submit(jobs, "generate")  # type: ignore[call-overload]
+    await tracing.submit(jobs, generate, "hi", timeuot=5)  # type: ignore[call-overload]
 
 
 async def opening() -> None:

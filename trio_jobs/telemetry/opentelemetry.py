@@ -6,24 +6,35 @@ without one, nothing is recorded.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar, TypeVarTuple, Unpack, cast, overload
+
+import trio
 
 try:
-    from opentelemetry import context, trace
+    from opentelemetry import context, propagate, trace
 except ModuleNotFoundError as _error:
     raise ImportError(
         f"trio_jobs.telemetry.opentelemetry needs the extra: pip install 'trio-jobs[otel]' ({_error})"
     ) from _error
 
 from .._common.states import UNSPENT, Reason
+from .._model.handler import mark_of
 from .._model.job import Ended, Kind
+from .._model.options import SubmitOptions
 from .._running.context import JobContext
+from .._watching.handle import JobHandle
 
-__all__ = ["Tracing"]
+__all__ = ["TRACE_CONTEXT", "Tracing", "with_trace_context"]
 
+T = TypeVar("T")
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+TRACE_CONTEXT: Final = "trace_context"
+"""The name in a job's metadata of the context that its attempts continue: text by the names of headers."""
 _OURS: Final = "messaging.trio_jobs"  # what the conventions have no name for
 _REMEMBERED: Final = 10_000
 """Of how many jobs the span of the last attempt is remembered, for the next one to link to."""
@@ -31,14 +42,52 @@ _BY_TYPE: Final = frozenset({Reason.ERROR, Reason.RESTARTED, Reason.RESTARTS})
 """The reasons that say less than the type of the error that a handler raised."""
 
 
+class Submits(Protocol):
+    """What takes jobs by function: a registry, that of a server, or the job context of a handler."""
+
+    async def submit(
+        self,
+        fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
+        /,
+        *args: *Ts,
+        **options: Unpack[SubmitOptions],
+    ) -> JobHandle[T, R]:
+        """See `JobRegistry.submit`."""
+        ...
+
+
+class SubmitsByName(Protocol):
+    """What takes jobs by the name of a handler: the registry of a server."""
+
+    async def submit(self, fn: str, /, *args: Any, **options: Unpack[SubmitOptions]) -> JobHandle[Any, Any]:
+        """See `RemoteRegistry.submit`."""
+        ...
+
+
+def with_trace_context(metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return metadata with the current trace context, for a job whose attempts are to continue it.
+
+    For the ways to submit that `Tracing.submit` has not, such as `submit_many`. The context is what the
+    propagator of the program injects, by default its trace and its baggage, and whoever sees the job sees it.
+    If the metadata has a context already, that stays; if no span is current, none is added.
+
+    Args:
+        metadata: The job's own metadata.
+    """
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    kept = {TRACE_CONTEXT: carrier} if carrier else {}
+    return {**kept, **(metadata or {})}
+
+
 class Tracing:
     """Makes a span of each attempt; give its `wrap` and its `on_event` to `open_registry`.
 
     The span is current in the handler, in its tasks and its threads, so that what they do becomes a part of
     it. It begins and ends with the attempt, the tasks in `JobContext.nursery` included. It is a child of the
-    span that was current when the registry was opened, of a child job that of its parent's attempt; if there
-    is none, a trace begins. A second attempt links to the first one, if that ran in this process too, and so
-    on.
+    span that the job's metadata names, as `submit` has it, and links to that; else of the one that was
+    current when the registry was opened, of a child job that of its parent's attempt; if there is none, a
+    trace begins. A second attempt links to the first one, if that ran in this process too, and so on.
 
     One object may serve several registries.
 
@@ -51,6 +100,59 @@ class Tracing:
         self._running: dict[JobContext[Any], context.Context] = {}
         self._last: dict[str, trace.SpanContext] = {}  # of the last attempt, by job id
         self._told = False
+
+    @overload
+    async def submit(
+        self,
+        jobs: Submits,
+        fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
+        /,
+        *args: *Ts,
+        **options: Unpack[SubmitOptions],
+    ) -> JobHandle[T, R]: ...
+    @overload
+    async def submit(
+        self, jobs: SubmitsByName, fn: str, /, *args: Any, **options: Unpack[SubmitOptions]
+    ) -> JobHandle[Any, Any]: ...
+    async def submit(  # type: ignore[misc]  # mypy does not see that `*args` takes `*Ts`
+        self, jobs: Any, fn: Any, /, *args: Any, **options: Any
+    ) -> JobHandle[Any, Any]:
+        """Submit a job in a span, whose context the job keeps: its attempts continue it, in any process.
+
+        The context is in the job's metadata, under `TRACE_CONTEXT`; see `with_trace_context`. A job with a
+        `key` keeps none, because metadata is a part of what has to be the same when it is submitted again.
+        A checkpoint. If it is cancelled, that is what `submit` of `jobs` says.
+
+        Args:
+            jobs: A registry, that of a server, or the job context of a handler.
+            fn: As `jobs.submit` takes it.
+            *args: Likewise.
+            **options: Likewise.
+
+        Returns:
+            A handle on the job.
+
+        Raises:
+            Exception: Whatever `jobs.submit` raises.
+        """
+        name = fn if isinstance(fn, str) else mark_of(fn).name
+        with self._tracer.start_as_current_span(
+            f"submit {name}", kind=trace.SpanKind.PRODUCER, attributes=_described("submit", name, "send")
+        ) as span:
+            metadata = options.get("metadata", {})
+            if options.get("key") is None and isinstance(metadata, Mapping):  # else `submit` refuses it
+                options["metadata"] = with_trace_context(cast("Mapping[str, Any]", metadata))
+            try:
+                handle: JobHandle[Any, Any] = await jobs.submit(fn, *args, **options)
+            except trio.Cancelled:
+                span.set_attribute("error.type", "cancelled")
+                span.set_status(trace.StatusCode.ERROR, "cancelled")
+                raise
+            except Exception as error:
+                span.set_attribute("error.type", type(error).__qualname__)
+                raise
+            span.set_attribute("messaging.message.id", handle.id)
+        return handle
 
     @asynccontextmanager
     async def wrap(self, job: JobContext[Any]) -> AsyncGenerator[None]:
@@ -83,11 +185,16 @@ class Tracing:
 
     def _begin(self, job: JobContext[Any]) -> context.Context:
         """Begin the span of an attempt, and return the context in which it is current."""
+        here = context.get_current()
+        around = propagate.extract(kept, here) if (kept := _kept(job)) else here
         links: list[trace.Link] = []
+        if (submitted := trace.get_current_span(around)) is not trace.get_current_span(here):
+            links.append(trace.Link(submitted.get_span_context()))
         if (before := self._last.pop(job.id, None)) is not None:
             links.append(trace.Link(before))
         span = self._tracer.start_span(
             f"attempt {job.handler}",
+            context=around,
             kind=trace.SpanKind.CONSUMER,
             attributes={
                 **_described("attempt", job.handler, "process"),
@@ -99,7 +206,16 @@ class Tracing:
         self._last[job.id] = span.get_span_context()
         if len(self._last) > _REMEMBERED:
             del self._last[next(iter(self._last))]
-        return trace.set_span_in_context(span)
+        return trace.set_span_in_context(span, around)
+
+
+def _kept(job: JobContext[Any]) -> dict[str, str]:
+    """Return the trace context that a job keeps; anybody may have written it, so only what is text."""
+    found = job.metadata.get(TRACE_CONTEXT)
+    if not isinstance(found, Mapping):
+        return {}
+    given = cast("Mapping[object, object]", found)
+    return {name: text for name, text in given.items() if isinstance(name, str) and isinstance(text, str)}
 
 
 def _described(operation: str, handler: str, kind: str) -> dict[str, str]:
