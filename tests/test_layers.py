@@ -43,7 +43,7 @@ FLOORS = [
         "serving/__init__",
     ],
     ["client/*"],
-    ["logs", "telemetry/*"],
+    ["logs"],
     ["demo/*", "testing/*", "cli/*", "__init__", "__main__"],
 ]
 ROOMS = [room for floor in FLOORS for room in floor]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import attrs
@@ -395,11 +395,36 @@ async def test_a_blocking_follower_is_waited_for(autojump_clock: MockClock) -> N
         jobs.pause()
         operations = operations_of(jobs)
         job = await submitted(operations, ANYBODY, new("speak"))
-        with operations.following(Subscription(1, job.id, "block", 4, 1, 1), job.last_seq):
+        with operations.following(Subscription(1, job.id, "block", 4, 1, 1), job):
             jobs.resume()
             await wait_all_tasks_blocked()
             assert 0 < len(sent) < 10
         assert (await ended(operations, ANYBODY, job.id)).state is State.COMPLETED
+
+
+async def test_what_is_around_a_stream_suppresses_nothing() -> None:
+    """A `wrap_stream` is around a stream, gets its job, and what ends the stream comes out in any case."""
+    told: list[str] = []
+
+    @contextmanager
+    def around(job: Job) -> Generator[None]:
+        told.append(job.id)
+        with suppress(LookupError):
+            yield
+        told.append("left")
+
+    async with opened() as jobs:
+        operations = JobOperations(jobs, ServerOptions(wrap_stream=around))
+        job = await submitted(operations, ANYBODY, new("hang"))
+        with operations.following(Subscription(1, job.id, "gap", None, 0, 0), job):
+            assert told == [job.id]
+        assert told == [job.id, "left"]
+        with (
+            pytest.raises(LookupError),
+            operations.following(Subscription(2, job.id, "gap", None, 0, 0), job),
+        ):
+            raise LookupError
+        assert told == [job.id, "left"] * 2
 
 
 async def test_what_can_be_submitted(autojump_clock: MockClock) -> None:

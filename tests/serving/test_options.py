@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 import pytest
 
+from trio_jobs import Job
 from trio_jobs.serving.options import (
     AppOptions,
     Caller,
@@ -52,6 +54,17 @@ def test_an_option_that_a_server_has_not(kind: type, name: str) -> None:
     """An option of another kind of server, or of none, is refused; the text names those that there are."""
     with pytest.raises(TypeError, match=f"no option '{name}'; there is .*authenticate, .*origins"):
         ServerOptions.of(kind, {name: None})
+
+
+async def not_plain(job: Job) -> None:
+    """Be what cannot be around a stream."""
+
+
+@pytest.mark.parametrize("wrap", [not_plain, "text"])
+def test_what_cannot_be_around_a_stream(wrap: Any) -> None:
+    """An async function, and what cannot be called, is refused before the server listens, with the fix."""
+    with pytest.raises(TypeError, match=r"wrap_stream takes a plain function of a Job .*contextlib"):
+        ServerOptions(wrap_stream=wrap)
 
 
 def test_the_options_of_a_server_are_those_of_the_record() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import attrs
+import httpx2
 import pytest
 import trio
 from opentelemetry import baggage, context, trace
@@ -523,7 +524,71 @@ async def test_a_submit_that_fails_is_an_error(program: Program) -> None:
     assert {span.status.status_code for span in spans} == {trace.StatusCode.ERROR}
 
 
+# ------------------------------------------------------------ served streams
+
+
+async def test_a_served_stream_is_a_span(program: Program) -> None:
+    """Each stream of a log to a client, over HTTP and WebSocket, is a span that links to the submit."""
+    serve = partial(serve_http, port=0, wrap_stream=program.tracing.wrap_stream)
+    async with program.open() as jobs, trio.open_nursery() as nursery, httpx2.AsyncClient() as http:
+        [url] = await nursery.start(serve, jobs)
+        handle = await program.tracing.submit(jobs, doubles, 1)
+        await handle.result()
+        assert "[DONE]" in (await http.get(f"{url}/v1/jobs/{handle.id}/stream")).text
+        async with connect(url) as remote, (await remote.get(handle.id)).events() as events:
+            assert [event.kind async for event in events][-1] == "completed"
+        nursery.cancel_scope.cancel()
+    [submit] = program.spans("submit")
+    by_http, by_websocket = program.spans("follow")
+    for span in (by_http, by_websocket):
+        assert (span.name, span.kind) == ("follow doubles", trace.SpanKind.SERVER)
+        assert (linked(span), span.status.status_code) == ([own(submit)], trace.StatusCode.UNSET)
+        assert facts(span) == {
+            "messaging.system": "trio_jobs",
+            "messaging.operation.name": "follow",
+            "messaging.destination.name": "doubles",
+            "messaging.message.id": handle.id,
+        }
+
+
+async def test_a_stream_that_a_client_leaves_is_no_error(program: Program) -> None:
+    """The span of a stream ends when its client follows no more, with no status; the job runs on."""
+    serve = partial(serve_http, port=0, wrap_stream=program.tracing.wrap_stream)
+    async with program.open() as jobs, trio.open_nursery() as nursery:
+        [url] = await nursery.start(serve, jobs)
+        handle = await jobs.submit(sleeps)
+        async with connect(url) as remote:
+            async with (await remote.get(handle.id)).events() as events:
+                assert (await anext(events)).kind == "submitted"
+                assert program.spans("follow") == []
+            with trio.fail_after(30):
+                while not program.spans("follow"):
+                    await trio.lowlevel.checkpoint()
+        assert handle.id in jobs.running
+        nursery.cancel_scope.cancel()
+    [span] = program.spans("follow")
+    assert (span.status.status_code, span.events) == (trace.StatusCode.UNSET, ())
+
+
 # ------------------------------------------------------------ around it
+
+
+async def test_it_leaves_the_context_as_it_was(program: Program) -> None:
+    """What a program has around `wrap` does not see the attempt's span once `wrap` was left."""
+    current: list[trace.Span] = []
+
+    @asynccontextmanager
+    async def around(job: JobContext[Any]) -> AsyncGenerator[None]:
+        current.append(trace.get_current_span())
+        async with program.tracing.wrap(job):
+            current.append(trace.get_current_span())
+            yield
+        current.append(trace.get_current_span())
+
+    async with open_registry(wrap=around, on_event=program.tracing.on_event) as jobs:
+        await (await jobs.submit(doubles, 1)).result()
+    before, inside, after = current
+    assert before is after is not inside
 
 
 async def test_wrap_alone_is_refused(program: Program) -> None:

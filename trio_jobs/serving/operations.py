@@ -70,6 +70,23 @@ def _own_queue_full() -> Generator[None]:
         raise Refused("too_many", f"{error.limit} jobs of yours wait already; try again later") from None
 
 
+@contextmanager
+def _within(
+    block: AbstractContextManager[object], following: AbstractContextManager[Feed]
+) -> Generator[Feed]:
+    """Follow inside a context manager of the program's own. What ends the stream comes out in any case."""
+    raised: BaseException | None = None
+    with block:
+        try:
+            with following as feed:
+                yield feed
+        except BaseException as error:
+            raised = error
+            raise
+    if raised is not None:
+        raise raised
+
+
 class JobOperations:
     """The operations on a registry that callers may ask for.
 
@@ -88,6 +105,7 @@ class JobOperations:
         self._jobs = jobs
         self._metrics = options.metrics
         self._queued = options.limits.queued
+        self._wrap_stream = options.wrap_stream
         store, readers = inside(jobs)
         self._feeds = Feeds(store, readers, options)
         self._arguments: dict[str, Arguments] = {}
@@ -352,6 +370,7 @@ class JobOperations:
         check_cursor(job_id, after, job.last_seq)
         return job
 
-    def following(self, subscription: Subscription, last_seq: int) -> AbstractContextManager[Feed]:
+    def following(self, subscription: Subscription, job: Job) -> AbstractContextManager[Feed]:
         """Give the feed of a job that `place` has returned; see `Feeds.following`."""
-        return self._feeds.following(subscription, last_seq)
+        following = self._feeds.following(subscription, job.last_seq)
+        return following if self._wrap_stream is None else _within(self._wrap_stream(job), following)

@@ -6,6 +6,7 @@ import ipaddress
 import math
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Final, TypeAlias, TypedDict
 
 import attrs
@@ -13,6 +14,7 @@ import attrs
 from .._common.errors import quoted
 from .._common.validate import at_least
 from .._model.handler import is_async
+from .._model.job import Job
 from .._registry.registry import JobRegistry
 from ..telemetry.gauges import exposition
 from .limits import DEFAULT, Limits
@@ -35,6 +37,7 @@ ANYBODY: Final = Caller(None)
 
 Authenticate: TypeAlias = Callable[[Mapping[str, str]], Awaitable[Caller | None]]
 Exposition: TypeAlias = Callable[[JobRegistry], Awaitable[bytes]]
+WrapStream: TypeAlias = Callable[[Job], AbstractContextManager[object]]
 
 
 class AccessOptions(TypedDict, total=False):
@@ -45,6 +48,7 @@ class AccessOptions(TypedDict, total=False):
     origins: Iterable[str]
     limits: Limits
     tracebacks: bool
+    wrap_stream: WrapStream | None
 
 
 class AppOptions(AccessOptions, total=False):
@@ -97,6 +101,14 @@ def _async_function(_: object, field: attrs.Attribute[Any], given: object) -> No
         )
 
 
+def _wraps(_: object, field: attrs.Attribute[Any], given: object) -> None:
+    if given is not None and (is_async(given) or not callable(given)):
+        raise TypeError(
+            f"{field.name} takes a plain function of a Job that returns a context manager, such as one with "
+            f"@contextlib.contextmanager; got {quoted(given)}"
+        )
+
+
 @attrs.frozen(kw_only=True)
 class ServerOptions:
     """The options of a server, checked and complete.
@@ -113,6 +125,8 @@ class ServerOptions:
         limits: How much clients may ask for, by default what `Limits` says.
         tracebacks: Whether clients see tracebacks, and stacks of stuck jobs, which are for programmers; by
             default they do not.
+        wrap_stream: Returns a context manager, which is around each stream of a job's log to a client, over
+            HTTP or WebSocket, from when it begins until it has ended or the client has left.
         page: Whether there is a live page at `/`, as there is by default.
         access_log: Whether each HTTP request is logged, as `trio_jobs.access` at INFO; by default it is not.
         metrics: An async function of the registry that returns what `/v1/metrics` answers, as the
@@ -120,7 +134,8 @@ class ServerOptions:
         grace: Seconds that connections get to end when the server is cancelled, by default 5.
 
     Raises:
-        TypeError: `hosts` or `origins` is a text, not a list of them; `metrics` is no async function.
+        TypeError: `hosts` or `origins` is a text, not a list of them, `metrics` no async function, or
+            `wrap_stream` no plain function.
         ValueError: Other machines could use the server without authentication, or `grace` is out of range.
     """
 
@@ -132,6 +147,7 @@ class ServerOptions:
     origins: Iterable[str] = attrs.field(default=(), validator=_no_text)
     limits: Limits = DEFAULT
     tracebacks: bool = False
+    wrap_stream: WrapStream | None = attrs.field(default=None, validator=_wraps)
     page: bool = True
     access_log: bool = False
     metrics: Exposition = attrs.field(default=exposition, validator=_async_function)

@@ -6,8 +6,8 @@ without one, nothing is recorded.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 from typing import Any, Final, Protocol, TypeVar, TypeVarTuple, Unpack, cast, overload
 
@@ -22,7 +22,7 @@ except ModuleNotFoundError as _error:
 
 from .._common.states import UNSPENT, Reason
 from .._model.handler import mark_of
-from .._model.job import Ended, Kind
+from .._model.job import Ended, Job, Kind
 from .._model.options import SubmitOptions
 from .._running.context import JobContext
 from .._watching.handle import JobHandle
@@ -136,8 +136,9 @@ class Tracing:
             Exception: Whatever `jobs.submit` raises.
         """
         name = fn if isinstance(fn, str) else mark_of(fn).name
+        facts = {**_described("submit", name), "messaging.operation.type": "send"}
         with self._tracer.start_as_current_span(
-            f"submit {name}", kind=trace.SpanKind.PRODUCER, attributes=_described("submit", name, "send")
+            f"submit {name}", kind=trace.SpanKind.PRODUCER, attributes=facts
         ) as span:
             metadata = options.get("metadata", {})
             if options.get("key") is None and isinstance(metadata, Mapping):  # else `submit` refuses it
@@ -183,13 +184,25 @@ class Tracing:
                 self._last.pop(job.id, None)
             _end(trace.get_current_span(found), kind, ended)
 
+    @contextmanager
+    def wrap_stream(self, job: Job) -> Generator[None]:
+        """Make a span of a stream of a job's log to a client of a server; give it to that as `wrap_stream`.
+
+        It is a child of the current span, such as that of an instrumentation of `http_app`, and links to the
+        span in which the job was submitted. Its status is unset: clients may leave, and the job's own end is
+        that of its attempts.
+        """
+        _, links = _submitted(job.metadata)
+        facts = {**_described("follow", job.handler), "messaging.message.id": job.id}
+        span = self._tracer.start_span(
+            f"follow {job.handler}", kind=trace.SpanKind.SERVER, attributes=facts, links=links
+        )
+        with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+            yield
+
     def _begin(self, job: JobContext[Any]) -> context.Context:
         """Begin the span of an attempt, and return the context in which it is current."""
-        here = context.get_current()
-        around = propagate.extract(kept, here) if (kept := _kept(job)) else here
-        links: list[trace.Link] = []
-        if (submitted := trace.get_current_span(around)) is not trace.get_current_span(here):
-            links.append(trace.Link(submitted.get_span_context()))
+        around, links = _submitted(job.metadata)
         if (before := self._last.pop(job.id, None)) is not None:
             links.append(trace.Link(before))
         span = self._tracer.start_span(
@@ -197,7 +210,8 @@ class Tracing:
             context=around,
             kind=trace.SpanKind.CONSUMER,
             attributes={
-                **_described("attempt", job.handler, "process"),
+                **_described("attempt", job.handler),
+                "messaging.operation.type": "process",
                 "messaging.message.id": job.id,
                 f"{_OURS}.attempt": job.attempt,
             },
@@ -209,27 +223,28 @@ class Tracing:
         return trace.set_span_in_context(span, around)
 
 
-def _kept(job: JobContext[Any]) -> dict[str, str]:
+def _submitted(metadata: Mapping[str, Any]) -> tuple[context.Context, list[trace.Link]]:
+    """Return the current context with that which a job keeps in it, and a link to its span if it has one."""
+    here = context.get_current()
+    around = propagate.extract(kept, here) if (kept := _kept(metadata)) else here
+    span = trace.get_current_span(around)
+    return around, [] if span is trace.get_current_span(here) else [trace.Link(span.get_span_context())]
+
+
+def _kept(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Return the trace context that a job keeps; anybody may have written it, so only what is text."""
-    found = job.metadata.get(TRACE_CONTEXT)
+    found = metadata.get(TRACE_CONTEXT)
     if not isinstance(found, Mapping):
         return {}
     given = cast("Mapping[object, object]", found)
     return {name: text for name, text in given.items() if isinstance(name, str) and isinstance(text, str)}
 
 
-def _described(operation: str, handler: str, kind: str) -> dict[str, str]:
-    """Return the attributes of an operation, which the conventions for messaging name.
-
-    Args:
-        operation: What it is called here.
-        handler: The handler of its job.
-        kind: What the conventions call it.
-    """
+def _described(operation: str, handler: str) -> dict[str, str]:
+    """Return what a span says of its operation on a job of a handler, by the conventions for messaging."""
     return {
         "messaging.system": "trio_jobs",
         "messaging.operation.name": operation,
-        "messaging.operation.type": kind,
         "messaging.destination.name": handler,
     }
 

@@ -64,7 +64,7 @@ class EventStreamResponse:
         write = partial(_send, send) if direct is None else direct.send
         subscription = self._subscription
         try:
-            with self._context.operations.following(subscription, self._job.last_seq) as feed:
+            with self._context.operations.following(subscription, self._job) as feed:
                 form = attrgetter("chunk" if direct is not None and direct.chunked else "sse")
                 follower = Follower(subscription, None if direct is None else direct.outgoing, form)
                 while (data := await self._next(feed, follower)) is not None:

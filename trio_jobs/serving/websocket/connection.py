@@ -229,7 +229,7 @@ class WebSocketHandler:
         try:
             with running.stoppable():
                 job = await operations.place(self._caller, subscription.job_id, subscription.sent)
-            with operations.following(subscription, job.last_seq) as feed:
+            with operations.following(subscription, job) as feed:
                 follower = Follower(subscription, self._connection.outlet, methodcaller("frame", re))
                 running.acked = partial(feed.acked, follower)
                 while True:
