@@ -52,7 +52,8 @@ def program() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    looking, keeping = (show, explain, stream, stats, top, check), (pause, resume, prune, remove, copy, migrate)
+    looking = (show, explain, stream, stats, top, check)
+    keeping = (pause, resume, prune, remove, copy, migrate)
     for command in (worker, serve, submit, send, cancel, retry, *looking, *keeping, demo):
         app.command(command, help_epilogue="")
     app.command(list_jobs, name="list", help_epilogue="")

@@ -64,6 +64,10 @@ class ReadOnly(ABC):
     def pauses(self) -> Pauses:
         """Return what is paused."""
 
+    def limits(self) -> Sequence[LimitStatus]:
+        """Return the limits of handlers, and those that are pinned; none if they are not told."""
+        return ()
+
     @abstractmethod
     def size(self) -> int | None:
         """Return how many bytes the store takes on the disk; None if that is not told."""
@@ -111,10 +115,6 @@ class ReadOnly(ABC):
 
 class ReadOnlyStore(ReadOnly):
     """Answers also what only the store itself tells, and no server."""
-
-    @abstractmethod
-    def limits(self) -> Sequence[LimitStatus]:
-        """Return the limits of handlers, and those that are pinned."""
 
     # ------------------------------------------------------------ what `check` looks at
 
