@@ -105,6 +105,8 @@ class Filter(TypedDict, total=False):
     owner: str
     parent: str
     older_than: float  # seconds since its end
+    newer_than: float  # seconds since its end, or since its submission if it has not ended
+    id_prefix: str  # what its id begins with
 
 class Search(TypedDict, total=False):
     state: State | Iterable[State]
@@ -113,6 +115,8 @@ class Search(TypedDict, total=False):
     owner: str
     parent: str
     older_than: float
+    newer_than: float
+    id_prefix: str
     reason: Reason
 
 class LoopWatch:

@@ -32,6 +32,8 @@ class Filter(TypedDict, total=False):
         owner: The owner.
         parent: The id of the job that spawned it.
         older_than: How many seconds ago it ended, at least.
+        newer_than: How many seconds ago it ended, at most; or was submitted, if it has not ended.
+        id_prefix: What its id begins with.
     """
 
     state: State | Iterable[State]
@@ -40,6 +42,8 @@ class Filter(TypedDict, total=False):
     owner: str
     parent: str
     older_than: float
+    newer_than: float
+    id_prefix: str
 
 
 class Search(Filter, total=False):
@@ -64,7 +68,7 @@ async def every(store: Store, where: Where) -> list[JobSummary]:
 
 
 _STATES = tuple(map(str, State))
-_NAMES = ("handler", "owner", "parent")
+_NAMES = ("handler", "owner", "parent", "id_prefix")
 
 
 def where_of(filter_: Filter | Search) -> Where:
@@ -90,6 +94,8 @@ def where_of(filter_: Filter | Search) -> Where:
     if (older_than := given.get("older_than")) is not None:
         number("older_than", older_than)
         states = frozenset(State) - UNFINISHED if states is None else states
+    if (newer_than := given.get("newer_than")) is not None:
+        number("newer_than", newer_than)
     wanted = tags(given["tags"]) if "tags" in given else None
     names: dict[str, Any] = {name: text(name, given.get(name)) for name in _NAMES if name in given}
-    return Where(states, wanted, reason=reason, older_than=older_than, **names)
+    return Where(states, wanted, reason=reason, older_than=older_than, newer_than=newer_than, **names)

@@ -100,7 +100,11 @@ class Get(Request, frozen=True, tag="get"):
 
 
 class WhereFields(Strict, frozen=True, omit_defaults=True):
-    """The fields that select jobs. `older_than` is how many seconds ago a job ended, at least."""
+    """The fields that select jobs.
+
+    `older_than` is how many seconds ago a job ended, at least; `newer_than` how many, at most, or how many
+    ago a job was submitted that has not ended. `id_prefix` is what the id begins with.
+    """
 
     state: State | list[State] | None = None
     tags: dict[str, str] | None = None
@@ -108,6 +112,8 @@ class WhereFields(Strict, frozen=True, omit_defaults=True):
     parent: JobId | None = None
     reason: Reason | None = None
     older_than: Seconds | None = None
+    newer_than: Seconds | None = None
+    id_prefix: JobId | None = None
 
 
 class _Filter(Request, frozen=True, omit_defaults=True):
@@ -119,6 +125,8 @@ class _Filter(Request, frozen=True, omit_defaults=True):
     parent: JobId | None = None
     reason: Reason | None = None
     older_than: Seconds | None = None
+    newer_than: Seconds | None = None
+    id_prefix: JobId | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     newest: bool = False
 

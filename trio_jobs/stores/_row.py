@@ -161,11 +161,16 @@ class Row:
             and (where.owner is None or where.owner == options.owner)
             and (where.parent is None or where.parent == self.parent)
             and (where.older_than is None or self._ended_before(trio.current_time() - where.older_than))
+            and (where.newer_than is None or self._moment() > trio.current_time() - where.newer_than)
+            and (where.id_prefix is None or self.submission.id.startswith(where.id_prefix))
             and (not where.retryable or self._retryable())
         )
 
     def _ended_before(self, moment: float) -> bool:
         return self.finished is not None and self.finished < moment
+
+    def _moment(self) -> float:
+        return self.created if self.finished is None else self.finished
 
     def _retryable(self) -> bool:
         return self.finished is not None and self.parent is None and self.resubmitted_as is None

@@ -25,6 +25,8 @@ Statement: TypeAlias = tuple[str, Mapping[str, Any]]
 Search: TypeAlias = Generator[Statement, Iterable[Row], T]
 
 _LAST: Final = 2**62
+_LAST_TEXT: Final = "\U0010ffff"
+"""It sorts behind every other character."""
 
 
 class Tables(NamedTuple):
@@ -59,8 +61,8 @@ class Lead:
     """An index that a search begins with.
 
     Attributes:
-        arms: Statements that give the numbers of jobs in order, and how they call these; a job comes from one
-            of them only.
+        arms: Statements that give the numbers of jobs, and how they call these; a job comes from one of them
+            only. With a `+` in front, the numbers are not in order in the index, and have to be sorted.
         left: The conditions that remain to be checked for each job.
     """
 
@@ -69,38 +71,50 @@ class Lead:
 
     def numbers(self, *, newest: bool = False) -> str:
         """Return a statement that gives the numbers behind `:after` in order, up to `:most`."""
-        way, order = ("<", "number DESC") if newest else (f"< {_LAST} AND {{}} >", "number")
+        order = "+number" if self.arms[0][1] == "+number" else "number"
+        way, order = ("<", f"{order} DESC") if newest else (f"< {_LAST} AND {{}} >", order)
         arms = (f"{arm} AND {name} {way.format(name)} :after" for arm, name in self.arms)
         return f"{' UNION ALL '.join(arms)} ORDER BY {order} LIMIT :most"
 
 
-def leads_of(tables: Tables, where: Where) -> tuple[list[Lead], dict[str, Any]]:
-    """Return the indexes that a filter can begin with, and the values in it."""
+def _conditions_of(tables: Tables, where: Where) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return what a filter asks of a job, by field, and the values in it."""
     values: dict[str, Any] = {}
     conditions: dict[str, str] = {}
     for name in ("parent", "owner", "handler", "reason"):
         if (value := getattr(where, name)) is not None:
             values[name], conditions[name] = value, f"job.{name} = :{name}"
-    states = list(State) if where.states is None else [state for state in State if state in set(where.states)]
     if where.states is not None:
-        conditions["states"] = f"job.state IN {states_in(states)}"
+        conditions["states"] = f"job.state IN {states_in(where.states)}"
     if where.older_than is not None:
         conditions["older_than"] = f"job.finished < {tables.now} - :older_than"
         values["older_than"] = where.older_than
+    if where.newer_than is not None:
+        conditions["newer_than"] = f"coalesce(job.finished, job.created) > {tables.now} - :newer_than"
+        values["newer_than"] = where.newer_than
+    if where.id_prefix is not None:
+        conditions["id_prefix"] = "job.id >= :first_id AND job.id < :last_id"
+        values |= {"first_id": where.id_prefix, "last_id": where.id_prefix + _LAST_TEXT}
     if where.retryable:
         conditions["retryable"] = (
             "job.finished IS NOT NULL AND job.parent IS NULL AND job.resubmitted_as IS NULL"
         )
-    tags = list((where.tags or {}).items())
-    for place, (name, value) in enumerate(tags):
+    for place, (name, value) in enumerate((where.tags or {}).items()):
         values |= {f"name{place}": name, f"value{place}": value}
         conditions[f"tag{place}"] = (
             f"EXISTS (SELECT 1 FROM {tables.tags} AS tag WHERE tag.job = job.number "  # noqa: S608  # ours
             f"AND tag.name = :name{place} AND tag.value = :value{place})"
         )
+    return conditions, values
 
-    def lead(arms: Iterable[str], *covered: str) -> Lead:
-        jobs = tuple((f"SELECT number FROM {tables.jobs} WHERE {arm}", "number") for arm in arms)  # noqa: S608  # ours
+
+def leads_of(tables: Tables, where: Where) -> tuple[list[Lead], dict[str, Any]]:
+    """Return the indexes that a filter can begin with, and the values in it."""
+    conditions, values = _conditions_of(tables, where)
+    states = list(State) if where.states is None else [state for state in State if state in set(where.states)]
+
+    def lead(arms: Iterable[str], *covered: str, called: str = "number") -> Lead:
+        jobs = tuple((f"SELECT number FROM {tables.jobs} WHERE {arm}", called) for arm in arms)  # noqa: S608  # ours
         return Lead(jobs, left(*covered))
 
     def left(*covered: str) -> tuple[str, ...]:
@@ -109,7 +123,7 @@ def leads_of(tables: Tables, where: Where) -> tuple[list[Lead], dict[str, Any]]:
     leads: list[Lead] = []
     if where.parent is not None:
         leads.append(lead(["parent = :parent"], "parent"))
-    for place, _ in enumerate(tags):
+    for place, _ in enumerate(where.tags or ()):
         tagged = (
             f"SELECT job AS number FROM {tables.tags} WHERE name = :name{place} AND value = :value{place}"  # noqa: S608  # ours
         )
@@ -118,6 +132,10 @@ def leads_of(tables: Tables, where: Where) -> tuple[list[Lead], dict[str, Any]]:
         leads.append(lead((f"owner = :owner AND state = '{state}'" for state in states), "owner", "states"))
     elif where.states is not None:
         leads.append(lead((f"state = '{state}'" for state in states), "states"))
+    if where.id_prefix is not None:
+        leads.append(lead(["id >= :first_id AND id < :last_id"], "id_prefix", called="+number"))
+    if where.newer_than is not None and all(state.over for state in states):
+        leads.append(lead([f"finished > {tables.now} - :newer_than"], "newer_than", called="+number"))
     if where.handler is not None:
         leads.append(lead(["handler = :handler"], "handler"))
     return leads or [lead(["1 = 1"])], values

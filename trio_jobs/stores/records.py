@@ -130,8 +130,9 @@ class Note:
 class Where(NamedTuple):
     """A filter of jobs; None means any. A job matches when each given field matches.
 
-    `older_than` is of jobs that ended so many seconds ago, at least; `retryable` are those that have ended,
-    are no child jobs, and were not submitted again.
+    `older_than` is of jobs that ended so many seconds ago, at least. `newer_than` is of those that ended so
+    many seconds ago, at most, or have not ended and were submitted then. `id_prefix` is what the id begins
+    with. `retryable` are those that have ended, are no child jobs, and were not submitted again.
     """
 
     states: Collection[State] | None = None
@@ -141,13 +142,15 @@ class Where(NamedTuple):
     parent: str | None = None
     reason: Reason | None = None
     older_than: float | None = None
+    newer_than: float | None = None
+    id_prefix: str | None = None
     retryable: bool = False
 
     @property
     def searched(self) -> bool:
         """Whether a count has to search: there are counters only for the states of one handler or owner."""
         both = self.handler is not None and self.owner is not None
-        rare = self.parent, self.reason, self.older_than
+        rare = self.parent, self.reason, self.older_than, self.newer_than, self.id_prefix
         return bool(self.tags) or both or self.retryable or any(one is not None for one in rare)
 
 

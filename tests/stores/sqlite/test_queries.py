@@ -41,6 +41,22 @@ def test_no_table_is_made(name: str) -> None:
     assert "OpenEphemeral" not in steps
 
 
+@pytest.mark.parametrize("newest", [True, False])
+@pytest.mark.parametrize(
+    ("where", "index"),
+    [
+        (Where({State.FAILED}, newer_than=60), "trio_jobs_finished (finished>?)"),
+        (Where(id_prefix="ab"), "sqlite_autoindex_trio_jobs_job_1 (id>? AND id<?)"),
+    ],
+)
+def test_what_is_new_and_what_an_id_begins_with_lead_a_search(
+    where: Where, index: str, *, newest: bool
+) -> None:
+    """Recent ends, and ids by their beginning, are found by their indexes, not among all jobs."""
+    leads, _ = leads_of(TABLES, where)
+    assert index in plan(leads[-1].numbers(newest=newest))
+
+
 def test_states_are_written_in_one_order() -> None:
     """In any given order, states are written in that of the lifecycle, as a partial index requires."""
     assert states_in([State.RETRYING, State.QUEUED]) == states_in([State.QUEUED, State.RETRYING])

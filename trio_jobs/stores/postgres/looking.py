@@ -52,7 +52,7 @@ def values(row: Row, kinds: Collection[Callable[[str], Any]]) -> tuple[Any, ...]
 def _may_match(where: Where) -> bool:
     """Return whether a database can hold what a filter asks for."""
     tags = where.tags or {}
-    texts = (where.handler, where.owner, where.parent, *tags, *tags.values())
+    texts = (where.handler, where.owner, where.parent, where.id_prefix, *tags, *tags.values())
     return all(text is None or is_text(text) for text in texts)
 
 

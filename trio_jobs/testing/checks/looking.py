@@ -224,6 +224,45 @@ async def a_page_has_so_many_jobs(store: Store) -> None:
     kit.expect(f"find of {kit.MANY} jobs, page by page", (len(found), len({*found})), (kit.MANY, kit.MANY))
 
 
+async def what_came_or_ended_of_late_is_found(store: Store) -> None:
+    """`newer_than` selects jobs that ended so many seconds ago, at most, or have not ended and came then."""
+    old, waits = await kit.finished(store), (await kit.accept(store, kit.make(delay=kit.LONG)))[0]
+    for seconds in kit.spans():
+        await kit.lapse(seconds)
+        begin = trio.current_time()
+        new = await kit.finished(store)
+        found = await kit.found(store, newer_than=seconds)
+        ended = await kit.counted(store, newer_than=seconds, states={State.COMPLETED, State.FAILED})
+        if trio.current_time() - begin < seconds:
+            kit.expect("find of jobs that came or ended of late", found, [new])
+            kit.expect("count of jobs that ended of late", ended, {State.COMPLETED: 1})
+            kit.expect(
+                "find of jobs of the last minute",
+                set(await kit.found(store, newer_than=kit.LONG)),
+                {old, waits, new},
+            )
+            return
+        await store.remove(new)
+
+
+async def an_id_is_found_by_its_beginning(store: Store) -> None:
+    """`id_prefix` selects jobs by what their ids begin with, among others by the whole id."""
+    one, other = await kit.accept(store, kit.make(), kit.make())
+    for prefix, ids in (
+        (one, [one]),
+        (one[:12], [one]),
+        (other[:12], [other]),
+        ("", [one, other]),
+        (f"{one}0", []),
+    ):
+        kit.expect(f"find of ids that begin with {prefix!r}", await kit.found(store, id_prefix=prefix), ids)
+        kit.expect(
+            f"count of ids that begin with {prefix!r}",
+            sum((await kit.counted(store, id_prefix=prefix)).values()),
+            len(ids),
+        )
+
+
 async def what_ended_long_ago_is_found(store: Store) -> None:
     """`older_than` selects jobs that ended so many seconds ago, at least, whenever they came."""
     old = await kit.finished(store)
