@@ -166,8 +166,8 @@ OPERATIONS: dict[str, Callable[[JobOperations, Caller, str], Awaitable[object]]]
     "wait": lambda operations, caller, job: operations.wait(caller, job),
     "cancel": lambda operations, caller, job: operations.cancel(caller, Cancel(1, job)),
     "ask to cancel": lambda operations, caller, job: operations.cancel(caller, Cancel(1, job, wait=False)),
-    "follow": lambda operations, caller, job: operations.place(caller, job, 0),
-    "follow from beyond": lambda operations, caller, job: operations.place(caller, job, 99),
+    "follow": lambda operations, caller, job: operations.place(caller, job, 0, "gap"),
+    "follow from beyond": lambda operations, caller, job: operations.place(caller, job, 99, "gap"),
 }
 
 
@@ -376,9 +376,9 @@ async def test_a_place_in_a_log(autojump_clock: MockClock) -> None:
             "started",
             "completed",
         ]
-        assert await operations.place(ANYBODY, job.id, job.last_seq) == job
+        assert await operations.place(ANYBODY, job.id, job.last_seq, "gap") == job
         with pytest.raises(StreamGap):
-            await operations.place(ANYBODY, job.id, job.last_seq + 1)
+            await operations.place(ANYBODY, job.id, job.last_seq + 1, "gap")
 
 
 async def test_a_blocking_follower_is_waited_for(autojump_clock: MockClock) -> None:

@@ -245,11 +245,15 @@ class Unfollow(Request, frozen=True, tag="unfollow"):
 
 
 class ListHandlers(Request, frozen=True, tag="handlers"):
-    """Read which handlers can be submitted. The reply is `handlers`."""
+    """Read which handlers can be submitted. The reply has `handlers`, and `may`: `read` or `change`."""
 
 
 class GetStatistics(Request, frozen=True, tag="statistics"):
     """Read the statistics of the server. The reply is `statistics`."""
+
+
+class GetOverview(Request, frozen=True, tag="overview"):
+    """Read the statistics, what ended of late, and the limits. The reply is `overview`."""
 
 
 class Pause(Request, frozen=True, tag="pause"):
@@ -308,6 +312,7 @@ AnyRequest: TypeAlias = (
     | Unfollow
     | ListHandlers
     | GetStatistics
+    | GetOverview
     | Pause
     | Resume
     | ListSchedules

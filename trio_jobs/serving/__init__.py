@@ -14,6 +14,7 @@ In the order in which they tell the story:
     subscription the place of a follower in a log
     feed         the log of a job for all its followers
     describe     the parameters of handlers
+    overview     what the server is doing, in one answer
     values       the values of a job, whole or in pieces
     operations   what callers may do, and with which jobs
     answers      the answer to each request

@@ -37,6 +37,12 @@ def name_of(host: str) -> str:
     return name if name.split() == [name] and _NOT_IN_NAMES.isdisjoint(name) else text
 
 
+def check_may_change(caller: Caller, instead: str = "") -> None:
+    """Raise `Refused` if a caller may only read; `instead` is what it can do."""
+    if caller.may == "read":
+        raise Refused("forbidden", f"this caller may read, and change nothing{instead}")
+
+
 class AccessControl:
     """The checks of a server.
 

@@ -28,6 +28,7 @@ from .._wire.requests import (
     EndInputs,
     Find,
     Get,
+    GetOverview,
     GetStatistics,
     GetValue,
     History,
@@ -136,13 +137,15 @@ async def _read(operations: JobOperations, caller: Caller, request: AnyRequest) 
         case EndInputs():
             return {"seq": to_json(await operations.end_inputs(caller, request))}
         case ListHandlers():
-            return {"handlers": operations.handlers}
+            return {"handlers": operations.handlers, "may": to_json(caller.may)}
         case Pause() | Resume():
             return {"statistics": msgspec.json.encode(await operations.pause(caller, request))}
         case ListSchedules() | PauseSchedule() | ResumeSchedule():
             return {"schedules": msgspec.json.encode(await operations.schedules(caller, request))}
         case GetStatistics():
             return {"statistics": msgspec.json.encode(await operations.statistics(caller))}
+        case GetOverview():
+            return {"overview": msgspec.json.encode(await operations.overview(caller))}
         case _:
             raise AssertionError(request)
 

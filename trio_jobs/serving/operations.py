@@ -50,10 +50,12 @@ from .._wire.requests import (
     TriggerSchedule,
     WhereFields,
 )
+from .access import check_may_change
 from .account import Account
 from .describe import describe
 from .feed import Feed, Feeds
 from .options import Caller, ServerOptions
+from .overview import Overview, overview_of
 from .problems import Refused
 from .subscription import Subscription
 from .values import Value, Values
@@ -124,6 +126,7 @@ class JobOperations:
             Refused: The job would belong to another owner, or too many of the caller's jobs wait.
             Exception: What `JobRegistry.submit` raises.
         """
+        check_may_change(caller)
         fn = self._jobs.handlers.get(new.handler)
         if fn is None:
             raise UnknownHandler(new.handler, self._jobs.handlers)
@@ -144,6 +147,7 @@ class JobOperations:
             IllegalTransition: It has not ended.
             Exception: What `submit` raises.
         """
+        check_may_change(caller)
         _, job = await self._handle(caller, asked.job)
         fn = self._jobs.handlers.get(job.handler)
         if fn is None:
@@ -240,6 +244,12 @@ class JobOperations:
             raise Refused("forbidden", "the statistics are for those only who see all jobs")
         return await self._jobs.statistics()
 
+    async def overview(self, caller: Caller) -> Overview:
+        """Return the overview of the registry. Raises `Refused` as `statistics` does."""
+        if caller.owner is not None:
+            raise Refused("forbidden", "the overview is for those only who see all jobs")
+        return await overview_of(self._jobs)
+
     async def metrics(self, caller: Caller) -> bytes:
         """Return the metrics of the registry. Raises `Refused` as `statistics` does."""
         if caller.owner is not None:
@@ -254,6 +264,7 @@ class JobOperations:
             BadRequest: The store keeps no pauses.
             InvalidPayload: A text holds what no store keeps.
         """
+        check_may_change(caller)
         if caller.owner is not None:
             raise Refused("forbidden", "handlers are paused and resumed by those only who see all jobs")
         jobs, names = self._jobs, asked.handlers
@@ -276,6 +287,8 @@ class JobOperations:
             BadRequest: The store keeps no schedules.
             UnknownSchedule: No schedule has this name.
         """
+        if not isinstance(asked, ListSchedules):
+            check_may_change(caller)
         with self._scheduling(caller) as schedules:
             if isinstance(asked, PauseSchedule):
                 await schedules.pause(asked.name)
@@ -285,6 +298,7 @@ class JobOperations:
 
     async def trigger(self, caller: Caller, asked: TriggerSchedule) -> str:
         """Submit a job of a schedule, and return its id; raises as `schedules` and `Schedules.trigger`."""
+        check_may_change(caller)
         with self._scheduling(caller) as schedules:
             return (await schedules.trigger(asked.name)).id
 
@@ -306,6 +320,7 @@ class JobOperations:
             InvalidPayload: An input does not fit.
             Exception: What `JobHandle.send_many` raises.
         """
+        check_may_change(caller)
         handle, job = await self._handle(caller, asked.job)
         inputs = self._inputs_of(job.handler)
         values = inputs.each(inputs.convert, asked.values)
@@ -313,6 +328,7 @@ class JobOperations:
 
     async def end_inputs(self, caller: Caller, asked: EndInputs) -> int:
         """Say that a job gets no more inputs, and return the `seq` of that event; raises as `send`."""
+        check_may_change(caller)
         handle, job = await self._handle(caller, asked.job)
         self._inputs_of(job.handler)
         return await handle.end_inputs()
@@ -330,6 +346,7 @@ class JobOperations:
 
     async def cancel(self, caller: Caller, asked: Cancel) -> CancelReport:
         """Cancel a job, and wait for its end, if the request says so. Raises `UnknownJob`."""
+        check_may_change(caller)
         handle, _ = await self._handle(caller, asked.job)
         if not asked.wait:
             done = await handle.request_cancel(asked.reason, grace=asked.grace)
@@ -345,6 +362,8 @@ class JobOperations:
             QueueFull: Too many jobs wait.
             Refused: Too many of the caller's jobs wait.
         """
+        if not asked.dry_run:
+            check_may_change(caller)
         where, worker = where_of(self._fields(caller, asked.where)), worker_of(self._jobs)
         worker.check_open(submits=asked.action == "retry")
         await trio.lowlevel.checkpoint()
@@ -359,13 +378,16 @@ class JobOperations:
 
     # ------------------------------------------------------------ following
 
-    async def place(self, caller: Caller, job_id: str, after: int) -> Job:
-        """Return a job whose log reaches up to a cursor.
+    async def place(self, caller: Caller, job_id: str, after: int, policy: str) -> Job:
+        """Return a job whose log reaches up to a cursor, to be followed.
 
         Raises:
+            Refused: The caller may only read, and the job would wait for it.
             UnknownJob: There is no such job, for this caller.
             StreamGap: The cursor is ahead of the log.
         """
+        if policy == "block":
+            check_may_change(caller, "; follow with the policy gap")
         job = await self.get(caller, job_id)
         check_cursor(job_id, after, job.last_seq)
         return job

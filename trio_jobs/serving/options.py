@@ -7,17 +7,21 @@ import math
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Final, TypeAlias, TypedDict
+from typing import Any, Final, Literal, TypeAlias, TypedDict
 
 import attrs
 
 from .._common.errors import quoted
-from .._common.validate import at_least
+from .._common.validate import at_least, choice
 from .._model.handler import is_async
 from .._model.job import Job
 from .._registry.registry import JobRegistry
 from ..telemetry.gauges import exposition
 from .limits import DEFAULT, Limits
+
+
+def _read_or_change(_: object, field: attrs.Attribute[Any], given: object) -> None:
+    choice(field.name, given, ("read", "change"))
 
 
 @attrs.frozen
@@ -27,10 +31,16 @@ class Caller:
     Attributes:
         owner: The owner of the jobs that the caller sees, and of those that it submits; None sees all jobs.
         expires: Seconds for which this holds; then a connection is closed. None: as long as it lasts.
+        may: What the caller may do: "change", which is everything, or "read" only. Who reads cannot hold a
+            job up either: its streams have the policy "gap".
+
+    Raises:
+        ValueError: `may` is neither of these.
     """
 
     owner: str | None
     expires: float | None = None
+    may: Literal["read", "change"] = attrs.field(default="change", validator=_read_or_change)
 
 
 ANYBODY: Final = Caller(None)

@@ -278,7 +278,7 @@ async def test_a_client_that_leaves_before_the_store_has_answered(
 
     async with served() as site:
         job_id = await site.submit("hang")
-        for name in ("get", "value", "statistics"):
+        for name in ("get", "value", "metrics"):
             monkeypatch.setattr(JobOperations, name, never)
         wire = await site.connect()
         await wire.say(f"GET /v1/{path.format(job_id)} HTTP/1.1")

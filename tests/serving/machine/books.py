@@ -25,7 +25,7 @@ SHAPES: Final[Mapping[str, frozenset[str]]] = {
     "cancel": frozenset({"report"}),
     "send": frozenset({"seq"}),
     "end_inputs": frozenset({"seq"}),
-    "handlers": frozenset({"handlers"}),
+    "handlers": frozenset({"handlers", "may"}),
     "statistics": frozenset({"statistics"}),
     "ping": frozenset({"pong"}),
 }

@@ -294,7 +294,7 @@ async def stream(context: ServerContext, request: Request, caller: Caller) -> AS
     policy: Any = query.get("policy", "gap")
     if policy not in {"gap", "block"}:
         raise BadRequest(f"policy is gap or block; got {policy[:40]!r}")
-    look = partial(context.operations.place, caller, request.path_params["id"], after)
+    look = partial(context.operations.place, caller, request.path_params["id"], after, policy)
     job = await unless_gone(request.receive, look)
     if job.state.over and after == job.last_seq:
         return Response(status_code=204)  # the client has read the end; EventSource does not come back
@@ -303,7 +303,7 @@ async def stream(context: ServerContext, request: Request, caller: Caller) -> AS
 
 @endpoint("GET", "/v1/handlers", answers={200: _json_of("Handlers")})
 async def handlers(context: ServerContext, _: Request, caller: Caller) -> ASGIApp:
-    """Ask what can be submitted."""
+    """Ask what can be submitted, and what the caller may do."""
     return answer_to(context.operations, caller, requests.ListHandlers(1))
 
 
@@ -311,6 +311,12 @@ async def handlers(context: ServerContext, _: Request, caller: Caller) -> ASGIAp
 async def statistics(context: ServerContext, _: Request, caller: Caller) -> ASGIApp:
     """Ask what the server is doing."""
     return answer_to(context.operations, caller, requests.GetStatistics(1), only("statistics"))
+
+
+@endpoint("GET", "/v1/overview", answers={200: _json_of("Overview")})
+async def overview(context: ServerContext, _: Request, caller: Caller) -> ASGIApp:
+    """Ask what the server is doing, what ended of late, and what the limits are."""
+    return answer_to(context.operations, caller, requests.GetOverview(1), only("overview"))
 
 
 @endpoint(

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ..._model.job import CancelReport, Event, Job, Statistics
+from ..._model.limits import Limit, LimitStatus
 from ..._model.retry import Retry
 from ..._model.schedule import Missed, ScheduleStatus
 from ..._model.summary import JobSummary
@@ -21,6 +22,7 @@ from ..._registry.bulk import BulkReport
 from ..._wire.errors import CODES
 from ..._wire.options import PriorityName
 from ..._wire.requests import BulkBody, HandlerNames, NewInputs, NewJob
+from ..overview import Overview
 from ..problems import PROBLEM_TYPE
 from ..values import FIELDS
 from .endpoints import ENDPOINTS, Endpoint, ref
@@ -53,13 +55,18 @@ def _shape(kind: type[Any], name: str, *may_lack: str, **changed: Any) -> type[m
 
 
 _RETRY: Final = _shape(Retry, "Retry", on=None)
+_STATISTICS: Final = _shape(Statistics, "Statistics")
+_LIMIT_STATUS: Final[Any] = _shape(
+    attrs.resolve_types(LimitStatus), "LimitStatus", limit=_shape(attrs.resolve_types(Limit), "Limit")
+)
 _SHAPES: Final = (
     _shape(Job, "Job", *FIELDS, "large", priority=PriorityName, retry=_RETRY, large=dict[str, int]),
     _shape(JobSummary, "JobSummary", priority=PriorityName),
     _shape(Event, "Event", "data", "large", "received", large=int),
     _shape(CancelReport, "Report"),
     _shape(BulkReport, "BulkReport"),
-    _shape(Statistics, "Statistics"),
+    _STATISTICS,
+    _shape(Overview, "Overview", statistics=_STATISTICS, limits=list[_LIMIT_STATUS]),
     _shape(ScheduleStatus, "Schedule", missed=Missed, last_tick=_Aware, next_tick=_AwareOrNone),
 )
 
@@ -78,7 +85,7 @@ _ENVELOPES: Final = {
     "JobPage": _object(jobs=_list_of("JobSummary"), next={"type": ["string", "null"]}),
     "HistoryPage": _object(history=_list_of("Event"), next={"type": ["integer", "null"]}),
     "Schedules": _object(schedules=_list_of("Schedule")),
-    "Handlers": _object(handlers=_list_of("Handler")),
+    "Handlers": _object(handlers=_list_of("Handler"), may={"enum": ["read", "change"]}),
     "Handler": _object(
         name=_TEXT,
         description=_TEXT,

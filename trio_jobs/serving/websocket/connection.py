@@ -226,9 +226,10 @@ class WebSocketHandler:
     async def _until_end(self, running: _Running, subscription: Subscription) -> str:
         """Send a log until its end, and return the last frame."""
         operations, re = self._context.operations, subscription.id
+        place = subscription.job_id, subscription.sent, subscription.policy
         try:
             with running.stoppable():
-                job = await operations.place(self._caller, subscription.job_id, subscription.sent)
+                job = await operations.place(self._caller, *place)
             with operations.following(subscription, job) as feed:
                 follower = Follower(subscription, self._connection.outlet, methodcaller("frame", re))
                 running.acked = partial(feed.acked, follower)
