@@ -577,6 +577,7 @@ HANDLE_CALLS: dict[str, Call] = {
     "cancel": lambda handle: handle.cancel(),
     "events": lambda handle: handle.events(),
     "end_inputs": lambda handle: handle.end_inputs(),
+    "explain": lambda handle: handle.explain(),
     "history": lambda handle: handle.history(),
     "request_cancel": lambda handle: handle.request_cancel(),
     "result": lambda handle: handle.result(),

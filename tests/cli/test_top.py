@@ -28,9 +28,11 @@ class Terminal:
         self.keyboard, inner = pty.openpty()
         termios.tcsetwinsize(inner, (lines, 140))
         self.before = termios.tcgetattr(inner)
+        # These would be taken for the size of the terminal.
+        outside = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
         self.process = subprocess.Popen(
             [sys.executable, "-W", "error", "-m", "trio_jobs", "top", *arguments],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "TERM": "xterm-256color"},
+            env={**outside, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "TERM": "xterm-256color"},
             cwd=cli.folder,
             stdin=inner,
             stdout=inner,

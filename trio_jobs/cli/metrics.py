@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,16 +17,16 @@ if TYPE_CHECKING:
     from .._registry.registry import JobRegistry
     from ..telemetry.prometheus import Metrics
 
-_AT: Final = re.compile(r"(?:(?P<host>[^:\s]+|\[[0-9a-fA-F:.]+\]):)?(?P<port>[0-9]{1,5})", re.ASCII)
-_LAST_PORT: Final = 65535
+_PORTS: Final = {str(port) for port in range(65536)}
 
 
 def host_and_port(text: str) -> tuple[str, int]:
     """Return where to listen, as `9100` or `0.0.0.0:9100` says. Raises `Fault` if it says no such thing."""
-    match = _AT.fullmatch(text)
-    if match is None or int(match["port"]) > _LAST_PORT:
+    host, _, port = text.rpartition(":") if ":" in text else ("127.0.0.1", "", text)
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host.replace(":", " ")
+    if port not in _PORTS or not bare or " " in bare:
         raise Fault(f"--metrics takes a port, as 9100, or 0.0.0.0:9100; got {one_line(text)}")
-    return (match["host"] or "127.0.0.1").strip("[]"), int(match["port"])
+    return bare, int(port)
 
 
 def new_metrics() -> Metrics | None:

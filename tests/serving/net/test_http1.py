@@ -229,10 +229,10 @@ async def test_an_answer_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(*_: Any) -> Response:
         return Response("ok", headers={"x": "a\r\nset-cookie: b"})
 
-    monkeypatch.setattr(app, "_health", broken)
+    monkeypatch.setattr(app, "_description", lambda _: broken)
     async with served() as site:
         wire = await site.connect()
-        await wire.say(HEALTH)
+        await wire.say("GET /openapi.json HTTP/1.1")
         answer = await wire.answer()
         assert (problem(answer), is_closing(answer)) == ((500, "internal"), True)
         assert await wire.rest() == b""
@@ -247,10 +247,10 @@ async def test_a_mistake_ends_its_request_only(
     async def broken(*_: Any) -> Response:
         raise RuntimeError("the secret")
 
-    monkeypatch.setattr(app, "_health", broken)
+    monkeypatch.setattr(app, "_description", lambda _: broken)
     async with served() as site:
         wire = await site.connect()
-        await wire.say(HEALTH)
+        await wire.say("GET /openapi.json HTTP/1.1")
         answer = await wire.answer()
         assert problem(answer) == (500, "internal")
         assert b"secret" not in answer.body
