@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio  # noqa: TID251  # some try
 import functools
 import re
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -29,6 +32,7 @@ from trio_jobs import (
     handler,
     open_registry,
 )
+from trio_jobs.client import connect
 
 NAN, INF = float("nan"), float("inf")
 
@@ -73,7 +77,7 @@ class Methods:
         (print, (), r"^print is not an async function"),
         (generates, (), r"^generates is an async generator function; .* 'await job.send\(value\)'"),
         (None, (), r"^a handler is an async function; got None"),
-        ("one", (), r"^a handler is an async function; got 'one'"),
+        ("one", (), r"^a handler is an async function, not its name; got 'one'"),
         (42, (), r"^a handler is an async function; got 42"),
         (functools.partial(plain), (), r"^plain is not an async function"),
         (none, (), r"^none takes no arguments; a handler's first one is the job context"),
@@ -144,6 +148,11 @@ class NotComparable:
         ({"timeout": NAN}, ValueError, r"^timeout must be at least 0; got nan"),
         ({"timeout": "5"}, TypeError, r"^timeout takes a number; got '5'"),
         ({"timeout": True}, TypeError, r"^timeout takes a number; got True"),
+        (
+            {"timeout": timedelta(1)},
+            TypeError,
+            r"^timeout takes a number of seconds, as its total_sec",
+        ),
         ({"timeout": 5, "timeouts": Timeouts()}, ValueError, r"^give timeout or timeouts, not both"),
         ({"timeouts": 5}, TypeError, r"^timeouts takes a Timeouts record; got 5"),
         ({"delay": -0.5}, ValueError, r"^delay must be at least 0; got -0.5"),
@@ -274,6 +283,59 @@ async def test_registries_that_cannot_be(
             pytest.fail("the block was entered")
 
 
+@pytest.mark.parametrize(
+    ("call", "opened"),
+    [("open_registry", open_registry), ("connect", partial(connect, "http://127.0.0.1:1"))],
+)
+async def test_a_block_that_is_not_entered(call: str, opened: Callable[[], Any]) -> None:
+    """Using what opens a registry, or a client, in place of what the block gives says what to write."""
+    block, write = opened(), rf"^{call}\(…\) opens a block: write 'async with {call}\(…\) as jobs:'"
+    with pytest.raises(AttributeError, match=f"{write}, and use jobs.submit inside it"):
+        block.submit(one)
+    with pytest.raises(TypeError, match=rf"{write}, not 'await {call}\(…\)'"):
+        await block
+    with pytest.raises(TypeError, match=f"{write}, not 'with'"), block:
+        pytest.fail("the block was entered")
+
+
+async def test_a_block_that_is_entered_again() -> None:
+    """The second time it says that a new one is needed."""
+    block = open_registry()
+    async with block:
+        pass
+    with pytest.raises(RuntimeError, match=r"entered before; call open_registry\(…\) again"):
+        async with block:
+            pytest.fail("the block was entered")
+
+
+@pytest.mark.parametrize("call", [open_registry, partial(connect, "http://127.0.0.1:1")])
+def test_a_program_without_trio(call: Callable[[], AbstractAsyncContextManager[object]]) -> None:
+    """Under asyncio, a registry or a client says that Trio is needed, and how it is started."""
+
+    async def main() -> None:
+        async with call():
+            pytest.fail("the block was entered")
+
+    with pytest.raises(RuntimeError, match=r" needs Trio, .*trio.run\(main\), not asyncio.run\(main\)"):
+        asyncio.run(main())
+
+
+async def test_a_registry_in_another_thread() -> None:
+    """Another thread, without Trio or with a run of its own, is told how to call; that way it works."""
+    async with open_registry() as jobs:
+        handle = await jobs.submit(one)
+
+        def work() -> int:
+            submit: Callable[[], Any] = partial(jobs.submit, one)
+            for wrong in (lambda: trio.run(submit), lambda: asyncio.run(handle.result()), jobs.pause):
+                with pytest.raises(RuntimeError, match=r"as in trio.from_thread.run\(jobs.submit, fn\)"):
+                    wrong()
+            return trio.from_thread.run(trio.from_thread.run(jobs.submit, one, 3).result)
+
+        assert await trio.to_thread.run_sync(work) == 3
+        assert await jobs.count() == 2
+
+
 async def test_filters_that_cannot_be(autojump_clock: MockClock) -> None:
     """A filter that is misspelt or ill-typed is refused; it never matches, or cancels, all jobs."""
     async with open_registry(capacity=0) as jobs:
@@ -288,6 +350,9 @@ async def test_filters_that_cannot_be(autojump_clock: MockClock) -> None:
                 await find(tags={"user": 7})
             with pytest.raises(TypeError, match="^owner takes a str; got None"):
                 await find(owner=None)
+        for find in (jobs.find, jobs.count):
+            with pytest.raises(ValueError, match="reason must be one of 'error', .*; got 'done'"):
+                await find(reason="done")
         with pytest.raises(ValueError, match="^limit must be at least 0; got -1"):
             await jobs.find(limit=-1)
         with pytest.raises(TypeError, match="^limit takes a number"):
@@ -343,6 +408,7 @@ async def test_readers_that_cannot_be(autojump_clock: MockClock) -> None:
         (lambda: AwaitInput("", True), TypeError, r"^AwaitInput takes seconds as a number; got True"),
         (lambda: AwaitInput(cast("Any", 60)), TypeError, r"^AwaitInput takes a str as its message; got 60"),
         (lambda: handler(cast("Any", plain)), TypeError, r"^plain is not an async function"),
+        (lambda: handler(cast("Any", "one")), TypeError, r"^a name is .*: write @handler\(name='one'\)"),
         (lambda: handler(timeout=-1)(one), ValueError, r"^timeout must be at least 0"),
         (lambda: handler(name="\0")(one), InvalidPayload, r"^name holds NUL"),
         (lambda: Priority(9), ValueError, r"9 is not a valid Priority"),

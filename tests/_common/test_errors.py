@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import pytest
 import trio
@@ -50,6 +51,7 @@ EVERY: list[tuple[TrioJobsError, str, dict[str, object]]] = [
         {"state": State.RUNNING, "transition": "removed"},
     ),
     (UnknownJob("7"), "no job has the id '7'", {"job_id": "7"}),
+    (UnknownJob(cast("str", 7)), "no job has the id 7; an id is a str, as handle.id is", {"job_id": 7}),
     (
         UnknownHandler("c", ["b", "a"]),
         "there is no handler 'c': there is a, b; see handlers= of open_registry",
@@ -57,7 +59,7 @@ EVERY: list[tuple[TrioJobsError, str, dict[str, object]]] = [
     ),
     (
         UnknownHandler("c", ()),
-        "there is no handler 'c': it was given none; see handlers= of open_registry",
+        "there is no handler 'c': the registry was given none; see handlers= of open_registry",
         {"name": "c", "known": []},
     ),
     (StoreUnavailable("jobs.db: locked"), "jobs.db: locked", {}),

@@ -184,7 +184,7 @@ def test_how_many_arguments(fn: Callable[..., Awaitable[Any]], least: int, most:
             ),
         ),
         (None, (), "a handler is an async function; got None"),
-        ("plain", (), "a handler is an async function; got 'plain'"),
+        ("plain", (), "a handler is an async function, not its name; got 'plain'"),
     ],
     ids=lambda value: (
         None if isinstance(value, (str, tuple)) else getattr(value, "__qualname__", repr(value)[:30])

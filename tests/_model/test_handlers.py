@@ -51,9 +51,11 @@ def test_by_name() -> None:
         (
             plain,
             TypeError,
-            "^handlers takes an iterable of async functions, or a module; got <function plain",
+            "^handlers takes an iterable of async functions, as handlers=.fn., or .*; got <function plain",
         ),
-        ("plain", TypeError, "^a handler is an async function; got 'p'"),
+        ("app", TypeError, "^handlers takes .* the module .* as handlers=app after 'import app'; got 'app'"),
+        ({"plain": plain}, TypeError, "^handlers takes an iterable of async functions, as handlers=.fn."),
+        (["plain"], TypeError, "^a handler is an async function, not its name; got 'plain'"),
         ([plain, print], TypeError, "^print is not an async function"),
         ([plain, partial(plain, a=1)], ValueError, "two handlers are named 'plain'; .*@handler"),
         ([Service().method, Service().method], ValueError, "two handlers are named 'method'"),

@@ -74,7 +74,11 @@ def test_what_is_no_address(address: str, complaint: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "complaint"),
     [
-        ({"store": None}, TypeError, "^store takes an address such as 'memory://', or a Store; got None"),
+        (
+            {"store": None},
+            TypeError,
+            "^store takes an address, .* 'sqlite:///jobs.db', or a Store; got None",
+        ),
         ({"store": Path("jobs.db")}, TypeError, "^store takes an address"),
         ({"retention": 7}, TypeError, "^retention takes a Retention record; got 7"),
         ({"queue_limit": 0}, ValueError, "^queue_limit must be at least 1; got 0"),

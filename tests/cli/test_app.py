@@ -22,7 +22,7 @@ COMMANDS = [
     "stream",
     "cancel",
     "prune",
-    "stats",
+    "statistics",
     "check",
     "schedules",
     "demo",

@@ -61,5 +61,5 @@ def test_pruning_forgets_what_ended_long_ago(cli: Any) -> None:
     assert cli("prune", "--older-than", "1d") == (0, "0 jobs pruned\n", "")
     assert cli("prune", "--older-than", "0s") == (0, "1 job pruned\n", "")
     assert json.loads(cli("prune", "--older-than", "0", "--json")[1]) == {"pruned": 0}
-    assert json.loads(cli("stats", "--json")[1])["jobs"] == 1
+    assert json.loads(cli("statistics", "--json")[1])["jobs"] == 1
     assert cli("prune")[0] == 2

@@ -14,7 +14,7 @@ from tests.cli.conftest import Cli
 
 
 def states(cli: Cli) -> dict[str, int]:
-    found: dict[str, int] = json.loads(cli("stats", "--json")[1])["states"]
+    found: dict[str, int] = json.loads(cli("statistics", "--json")[1])["states"]
     return {state: count for state, count in found.items() if count}
 
 

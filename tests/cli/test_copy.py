@@ -52,7 +52,7 @@ def test_all_that_a_file_holds_is_copied(cli: Cli, full: list[str], postgres_url
     assert out.startswith("4 jobs with ")
     for job_id in full:
         assert told(cli, job_id, postgres_url) == told(cli, job_id, "sqlite:///jobs.db")
-    for command in (("limits", "list"), ("schedules", "list"), ("stats",), ("list", "--tag", "user=7")):
+    for command in (("limits", "list"), ("schedules", "list"), ("statistics",), ("list", "--tag", "user=7")):
         here, there = (cli(*command, "--json", "--store", one) for one in ("sqlite:///jobs.db", postgres_url))
         assert sizeless(here) == sizeless(there)
     assert cli("check", "--store", postgres_url) == (0, "4 jobs, no faults\n", "")

@@ -1,4 +1,4 @@
-"""`trio-jobs list` and `trio-jobs stats`: which jobs exist."""
+"""`trio-jobs list` and `trio-jobs statistics`: which jobs exist."""
 
 from __future__ import annotations
 
@@ -60,9 +60,11 @@ def test_jobs_are_counted_by_state(cli: Any) -> None:
     cli.submit("add", "1", "2")
     cli.work()
     cli.submit("add", "1", "2")
-    rows = dict(line.split() for line in cli("stats")[1].splitlines())
+    said = cli("statistics")
+    assert cli("stats") == said
+    rows = dict(line.split() for line in said[1].splitlines())
     assert (rows["queued"], rows["completed"], rows["failed"], rows["all"]) == ("1", "1", "0", "2")
-    told = json.loads(cli("stats", "--json")[1])
+    told = json.loads(cli("statistics", "--json")[1])
     assert (told["states"]["completed"], told["jobs"]) == (1, 2)
 
 
@@ -70,18 +72,18 @@ def test_the_log_of_writes_counts(cli: Any, tmp_path: Path) -> None:
     """The size of an open file includes the files beside it."""
     cli.submit("add", "1", "2")
     path = tmp_path / "jobs.db"
-    alone = json.loads(cli("stats", "--json")[1])["bytes"]
+    alone = json.loads(cli("statistics", "--json")[1])["bytes"]
     assert alone == path.stat().st_size
     db = apsw.Connection(str(path))
     db.execute("CREATE TABLE mine (x)")
     db.execute("INSERT INTO mine VALUES (zeroblob(100000))")
-    both = json.loads(cli("stats", "--json")[1])["bytes"]
+    both = json.loads(cli("statistics", "--json")[1])["bytes"]
     assert both == path.stat().st_size + path.with_name(f"{path.name}-wal").stat().st_size > alone + 100_000
     db.close()
 
 
 @pytest.mark.parametrize(
-    "command", ["list", "stats", "check", "show 1", "stream 1", "cancel 1", "prune --older-than 1d"]
+    "command", ["list", "statistics", "check", "show 1", "stream 1", "cancel 1", "prune --older-than 1d"]
 )
 def test_looking_creates_no_file(cli: Any, command: str) -> None:
     """Each command that needs a file fails without one, says so, and creates none."""

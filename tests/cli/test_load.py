@@ -11,8 +11,9 @@ from trio_jobs.cli.load import load_handlers, load_schedules
 
 
 def test_handlers_are_an_attribute_or_the_module(cli: object) -> None:
-    """A module gives its marked functions, and an attribute the handlers that it lists."""
+    """A module gives its marked functions, and an attribute the handlers that it lists, or is."""
     names = ["add", "fail", "polite", "endless", "stubborn", "spin", "ask"]
+    assert list(load_handlers("program:fail")) == ["fail"]
     assert list(load_handlers("program")) == list(load_handlers("program:handlers")) == names
 
 
@@ -22,6 +23,8 @@ def test_handlers_are_an_attribute_or_the_module(cli: object) -> None:
         ("missing", "there is no module 'missing'"),
         ("missing.deep:x", "there is no module 'missing.deep'"),
         ("program:missing", "module program has no 'missing'"),
+        ("program.py", "a module is named without .py"),
+        ("./program.py", "a module is named without .py"),
         ("program:nothing", "program:nothing: handlers takes an iterable"),
         ("program:trio", "program:trio: module trio defines no handlers"),
         ("program:", "write module:attribute"),

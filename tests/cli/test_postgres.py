@@ -13,7 +13,17 @@ from trio_jobs.cli import options
 from trio_jobs.stores.postgres import opening
 
 COMMANDS = [
-    *("list", "stats", "check", "show 1", "stream 1", "cancel 1", "retry --all", "remove --all", "send 1 2"),
+    *(
+        "list",
+        "statistics",
+        "check",
+        "show 1",
+        "stream 1",
+        "cancel 1",
+        "retry --all",
+        "remove --all",
+        "send 1 2",
+    ),
     *("prune --older-than 1d", "pause add", "resume add", "limits list", "schedules list"),
 ]
 
@@ -26,7 +36,7 @@ def there(cli: Cli, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_jobs_run_and_are_read(cli: Cli, there: str) -> None:
-    """A worker runs what was submitted; list, show, stream, stats and check read what it wrote."""
+    """A worker runs what was submitted; list, show, stream, statistics and check read what it wrote."""
     worker = cli.start_worker("--log-level", "error")
     status, out, _ = cli("stream", there)
     assert (status, out) == (0, "1\n2\n")
@@ -37,7 +47,7 @@ def test_jobs_run_and_are_read(cli: Cli, there: str) -> None:
     assert [event["kind"] for event in shown["history"]] == ["submitted", "started", "completed"]
     assert cli("list")[1].splitlines()[1].split()[:3] == [there[:8], "completed", "add"]
     assert json.loads(cli("list", "--json", "--tag", "user=7")[1])["id"] == there
-    found = json.loads(cli("stats", "--json")[1])
+    found = json.loads(cli("statistics", "--json")[1])
     assert found["states"]["completed"] == found["jobs"] == 1
     assert found["bytes"] > 0
     assert cli("check") == (0, "1 jobs, no faults\n", "")
@@ -55,7 +65,7 @@ def test_jobs_are_changed(cli: Cli, there: str) -> None:
     assert cli("limits", "list")[1].splitlines()[1].split() == ["gpu", "at_once=2", "0", "0", "pinned"]
     assert cli("remove", there) == (0, f"{there} removed\n", "")
     assert cli("prune", "--older-than", "1d") == (0, "0 jobs pruned\n", "")
-    assert json.loads(cli("stats", "--json")[1])["jobs"] == 1
+    assert json.loads(cli("statistics", "--json")[1])["jobs"] == 1
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -89,7 +89,12 @@ def test_text_and_negative_numbers_are_arguments(cli: Any) -> None:
         (["program", "add", "1", "2", "--timeout", "soon"], "--timeout"),
         (["program", "add", "1", "2", "--tag", "x"], "name=value"),
         (["program", "add", "1", "2", "--wat"], "--wat"),
-        (["program"], "NAME"),
+        (["program"], "the name of a handler comes next, as in: program add; program has add, fail, "),
+        (
+            ["program:fail"],
+            "as in: program:fail fail; program:fail has fail",
+        ),
+        ([], "submit needs HANDLERS: module:attribute"),
         (["elsewhere", "add"], "no module 'elsewhere'"),
         (["program", "add", "1", "2", "--store", "memory://"], "name a file"),
     ],

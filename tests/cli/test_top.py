@@ -116,7 +116,7 @@ def test_keys_cancel_retry_and_pause(cli: Any, terminals: Any) -> None:
     screen.press("q")
     assert screen.end() == 0
     assert json.loads(cli("show", running, "--json")[1])["state"] == "cancelled"
-    assert cli("stats")[2] == ""
+    assert cli("statistics")[2] == ""
 
 
 def test_a_terminal_is_left_as_it_was(cli: Any, terminals: Any) -> None:

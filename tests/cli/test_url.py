@@ -56,7 +56,7 @@ def test_every_command_about_jobs_speaks_to_a_server(cli: Any) -> None:
     endless = cli("submit", "-", "endless", *at)[1].strip()
     assert cli("cancel", endless, *at) == (0, f"{endless} cancelled\n", "")
 
-    counts = [json.loads(cli("stats", "--json", *where)[1]) for where in (at, ())]
+    counts = [json.loads(cli("statistics", "--json", *where)[1]) for where in (at, ())]
     assert counts[0].pop("bytes") is None
     assert counts[1].pop("bytes") > 0
     assert counts[0] == counts[1]
@@ -94,7 +94,7 @@ def test_the_variable_names_a_server_too(cli: Any, monkeypatch: pytest.MonkeyPat
 def test_a_token_is_taken_from_the_environment(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that asks for a token gets the variable's; without one, the error names the variable.
 
-    An owner sees its own jobs, in `list` and `stats`, and is told that pauses are not for it.
+    An owner sees its own jobs, in `list` and `statistics`, and is told that pauses are not for it.
     """
     tokens = cli.folder / "tokens"
     tokens.write_text("alice alice-0123456789abcdef\n* root-0123456789abcdef\n")
@@ -110,7 +110,7 @@ def test_a_token_is_taken_from_the_environment(cli: Any, monkeypatch: pytest.Mon
     monkeypatch.setenv("TRIO_JOBS_TOKEN", "alice-0123456789abcdef")
     assert cli("submit", "-", "add", "1", "2", "--wait", *at)[1].endswith("\n3\n")
     assert len(cli("list", "--json", *at)[1].splitlines()) == 1
-    assert json.loads(cli("stats", "--json", *at)[1])["states"]["completed"] == 1
+    assert json.loads(cli("statistics", "--json", *at)[1])["states"]["completed"] == 1
     assert json.loads(cli("top", "--json", "--count", "1", *at)[1])["states"]["completed"] == 1
     status, _, err = cli("pause", "add", *at)
     assert status == 1

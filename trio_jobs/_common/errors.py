@@ -76,7 +76,8 @@ class UnknownJob(TrioJobsError):
     """
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(f"no job has the id {quoted(job_id)}")
+        wrong = "" if isinstance(cast("object", job_id), str) else "; an id is a str, as handle.id is"
+        super().__init__(f"no job has the id {quoted(job_id)}{wrong}")
         self.job_id = job_id
 
 
@@ -91,7 +92,7 @@ class UnknownHandler(TrioJobsError):
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name = name
         self.known = sorted(known)
-        there = f"there is {', '.join(self.known)}" if self.known else "it was given none"
+        there = f"there is {', '.join(self.known)}" if self.known else "the registry was given none"
         super().__init__(f"there is no handler {quoted(name)}: {there}; see handlers= of open_registry")
 
 

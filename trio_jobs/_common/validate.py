@@ -51,7 +51,8 @@ def number(name: str, value: object, least: float = 0, most: float = math.inf) -
         ValueError: It is NaN or out of range.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} takes a number; got {quoted(value)}")
+        hint = " of seconds, as its total_seconds() is" if hasattr(value, "total_seconds") else ""
+        raise TypeError(f"{name} takes a number{hint}; got {quoted(value)}")
     if not least <= value <= most or (isinstance(value, int) and value.bit_length() > _BITS):
         upper = "" if most == math.inf else f" and at most {most:g}"
         raise ValueError(f"{name} must be at least {least:g}{upper}; got {value!r}")

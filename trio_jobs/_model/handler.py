@@ -102,7 +102,7 @@ def handler(
     checked = () if limits == () else _checked(limits)
 
     def mark(fn: F) -> F:
-        check_async(fn)
+        _check_marked(fn)
         if not (inputs is None or isinstance(inputs, type) or type(inputs).__module__ in _TYPES):
             raise TypeError(f"inputs takes a type, such as str or list[int]; got {quoted(inputs)}")
         given = {"timeout": timeout, "timeouts": timeouts, "retry": retry, "priority": priority}
@@ -119,6 +119,12 @@ def handler(
         return fn
 
     return mark if fn is None else mark(fn)
+
+
+def _check_marked(fn: object) -> None:
+    if isinstance(fn, str):
+        raise TypeError(f"a name is given as name=: write @handler(name={fn!r})")
+    check_async(fn)
 
 
 def _checked(limits: Iterable[str | Limit]) -> Sequence[str | Limit]:
@@ -178,7 +184,8 @@ def check_async(fn: object) -> None:
             f"{_plain_name(fn)} is not an async function; define it with 'async def', and call blocking "
             "code in it with trio.to_thread.run_sync"
         )
-    raise TypeError(f"a handler is an async function; got {quoted(fn)}")
+    itself = ", not its name" if isinstance(fn, str) else ""
+    raise TypeError(f"a handler is an async function{itself}; got {quoted(fn)}")
 
 
 def arity(fn: Any) -> tuple[float, float]:

@@ -27,9 +27,10 @@ class Handlers(Mapping[str, Handler]):
 
     def __init__(self, given: Iterable[Handler] | ModuleType = ()) -> None:
         found: Iterable[Handler] = _of_module(given) if isinstance(given, ModuleType) else given
-        if not isinstance(cast("object", found), Iterable):
+        if not isinstance(cast("object", found), Iterable) or isinstance(found, str | Mapping):
             raise TypeError(
-                f"handlers takes an iterable of async functions, or a module; got {quoted(given)}"
+                "handlers takes an iterable of async functions, as handlers=[fn], or the module that has "
+                f"them, as handlers=app after 'import app'; got {quoted(given)}"
             )
         self._by_name: dict[str, Handler] = {}
         for fn in found:

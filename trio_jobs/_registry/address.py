@@ -37,7 +37,9 @@ def store_opener(
     """
     if not isinstance(store, str):
         if not hasattr(store, "heartbeat"):
-            raise TypeError(f"store takes an address such as 'memory://', or a Store; got {quoted(store)}")
+            raise TypeError(
+                f"store takes an address, such as 'sqlite:///jobs.db', or a Store; got {quoted(store)}"
+            )
         return _closing(lambda: (store, NO_SHORTCUTS))
     if not isinstance(cast("object", retention), Retention | None):
         raise TypeError(f"retention takes a Retention record; got {quoted(retention)}")

@@ -67,7 +67,7 @@ async def every(store: Store, where: Where) -> list[JobSummary]:
     return found
 
 
-_STATES = tuple(map(str, State))
+_STATES, _REASONS = tuple(map(str, State)), tuple(map(str, Reason))
 _NAMES = ("handler", "owner", "parent", "id_prefix")
 
 
@@ -88,7 +88,7 @@ def where_of(filter_: Filter | Search) -> Where:
     if state is not None:
         several = [state] if isinstance(state, str) else state
         states = frozenset(State(choice("state", one, _STATES)) for one in several)
-    reason = Reason(given["reason"]) if "reason" in given else None
+    reason = Reason(choice("reason", given["reason"], _REASONS)) if "reason" in given else None
     if reason in REPEATED and states is None:
         states = frozenset({State.RETRYING})  # of which there are few, and an index leads to them
     if (older_than := given.get("older_than")) is not None:

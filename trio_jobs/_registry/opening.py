@@ -7,11 +7,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from math import inf
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import trio
 
-from .._common.deferred_error import DeferredError
+from .._common.deferred_error import Block, DeferredError
 from .._common.errors import quoted
 from .._common.states import UNFINISHED, Reason, State
 from .._common.validate import choice, number, text, whole
@@ -193,7 +193,7 @@ def open_registry(
         StoreUnavailable: On entering, the store cannot be reached; `StoreUnfit` if waiting does not help.
         StoreCorrupt: On entering or later, the store's data is damaged.
         SchemaTooNew: On entering, the store was written by a newer version.
-        RuntimeError: On leaving with `drain`, jobs wait that the registry will never run.
+        RuntimeError: On entering, Trio does not run; on leaving with `drain`, jobs wait that will never run.
         KeyboardInterrupt: A handler raised it.
     """
     claimant = _claimant(name, lease, capacity=capacity, window=window, grace=grace, on_exit=on_exit)
@@ -203,7 +203,7 @@ def open_registry(
     making = partial(_kind_of_worker(wrap, on_event), capacity=capacity, window=window, services=services)
     running = partial(_running, claimant=claimant, making=making, on_exit=on_exit, grace=grace)
     block = _registry_block(opened, running, known, declared, limiting, services=services.values())
-    return cast("AbstractAsyncContextManager[JobRegistry, None]", block)  # it suppresses no exception
+    return Block("open_registry", block)
 
 
 @asynccontextmanager

@@ -52,7 +52,8 @@ class JobRegistry:
 
     Its methods raise `trio.ClosedResourceError` once the registry was left. While its block is being left
     they work on, for handlers that end within their grace; but a registry in memory accepts no more jobs
-    then. Those that are `async` are checkpoints; a cancelled `submit` submitted nothing.
+    then. Those that are `async` are checkpoints; a cancelled `submit` submitted nothing. In a thread other
+    than the one in which it was opened, they raise `RuntimeError`.
 
     Attributes:
         name: Its worker's name in `started` events.

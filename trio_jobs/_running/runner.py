@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
 from math import inf
+from threading import get_ident
 from typing import Any, Final
 
 import trio
@@ -85,6 +86,7 @@ class Runner:
         self.attempts: dict[str, Attempt] = {}
         self.running: int = 0
         self.closed = False
+        self._thread = get_ident()
         self.interrupted = False
         self.patience = min(claimant.lease, LAST_WORDS)
         self.tell_start: Callable[[Attempt], None] = log_start
@@ -379,6 +381,9 @@ class Runner:
         Until then handlers use it: one that ends within its grace may wait for its child jobs. A job that is
         submitted then waits for another worker, which a store in memory does not have.
         """
+        if get_ident() != self._thread:
+            text = "a registry is used in the thread that opened it; from another one, call it with"
+            raise RuntimeError(f"{text} trio.from_thread.run, as in trio.from_thread.run(jobs.submit, fn)")
         if self.closed and not ((self.attempts or self._superseded) and (self.store.durable or not submits)):
             raise trio.ClosedResourceError("the registry is closed: its 'async with' block was left")
 

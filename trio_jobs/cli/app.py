@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final
 
-from cyclopts import App, CycloptsError, UnknownOptionError
+from cyclopts import App, CycloptsError, MissingArgumentError, UnknownOptionError
 
 from .cancel import cancel
 from .check import check
@@ -16,9 +16,9 @@ from .demo import demo
 from .escape import one_line
 from .faults import BAD_INPUT, BROKEN_PIPE, INTERRUPTED, Stopped, to_fault
 from .limits import limits
-from .listing import list_jobs, stats, top
+from .listing import list_jobs, statistics, top
 from .migrate import migrate
-from .options import NO_SERVER
+from .options import NO_SERVER, OF_A_HANDLER
 from .output import console, forget_output, note, on_terminal, prepare
 from .pause import pause, resume
 from .prune import prune
@@ -52,11 +52,13 @@ def program() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    looking = (show, explain, stream, stats, top, check)
-    keeping = (pause, resume, prune, remove, copy, migrate)
-    for command in (worker, serve, submit, send, cancel, retry, *looking, *keeping, demo):
+    looking, keeping = (show, explain, stream, top, check), (pause, resume, prune, remove, copy, migrate)
+    app.command(submit, usage=f"Usage: trio-jobs submit {OF_A_HANDLER}", help_epilogue="")
+    for command in (worker, serve, send, cancel, retry, *looking, *keeping, demo):
         app.command(command, help_epilogue="")
     app.command(list_jobs, name="list", help_epilogue="")
+    app.command(statistics, help_epilogue="")
+    app.command(statistics, name="stats", show=False, help_epilogue="")
     app.command(schedules())
     app.command(limits())
     return app
@@ -107,6 +109,8 @@ def _usage_error(error: CycloptsError) -> str:
     if isinstance(error, UnknownOptionError) and error.token.keyword == "--url":  # others have it
         return NO_SERVER
     error.verbose = False
-    chain = " ".join(["trio-jobs", *(error.command_chain or ())])
-    text = " ".join(str(error).split()).removesuffix(".")
-    return one_line(f"{text}; see '{chain} --help'")
+    chain, text = " ".join(error.command_chain or ()), " ".join(str(error).split())
+    if isinstance(error, MissingArgumentError) and error.keyword is None and error.argument is not None:
+        meaning = error.argument.parameter.help
+        text = f"{chain} needs {error.argument.name}" + (f": {meaning}" if meaning else "")
+    return one_line(f"{text.removesuffix('.')}; see '{f'trio-jobs {chain}'.rstrip()} --help'")

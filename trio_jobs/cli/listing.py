@@ -1,4 +1,4 @@
-"""`trio-jobs list`, `trio-jobs stats` and `trio-jobs top`: print which jobs there are, and how many."""
+"""`trio-jobs list`, `trio-jobs statistics` and `trio-jobs top`: print which jobs there are, and how many."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def _row(short: str, job: JobSummary, now: datetime, held: Pauses) -> list[str]:
     return [short, state, job.handler, str(job.attempt), ago(job.created_at, now), detail]
 
 
-def stats(*, store: Jobs = DEFAULT_STORE, json: Json = False) -> None:
-    """Print how many jobs are in each state, and what is paused."""
+def statistics(*, store: Jobs = DEFAULT_STORE, json: Json = False) -> None:
+    """Print how many jobs are in each state, and what is paused. Also: trio-jobs stats."""
     with open_readonly(store) as seen:
         found = seen.count(where_of({}))
         counts = {state: found.get(state, 0) for state in State}

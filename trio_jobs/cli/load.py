@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from .._common.validate import RefusedAs
+from .._model.handler import is_async
 from .._model.handlers import Handler, Handlers
 from .._model.limits import Limit, check_shared
 from .._model.schedule import Schedule
@@ -20,11 +21,14 @@ from .options import is_server
 
 THE_SERVERS: Final = "-"
 """Stands for the handlers of the server, of which no code is loaded."""
-_FORM = "write module:attribute, as in app:handlers, where the attribute is a list of handlers"
+_FORM = (
+    "write module:attribute, as in app:handlers, where the attribute is a handler or a list of them; a "
+    "module is named without .py, and with a dot behind each folder"
+)
 
 
 def load_handlers(address: str) -> Handlers:
-    """Return the handlers at `module:attribute`; without an attribute, the marked ones of the module.
+    """Return the handlers, or one, at `module:attribute`; without an attribute, the module's marked ones.
 
     The module is looked for in the current directory too.
 
@@ -32,7 +36,8 @@ def load_handlers(address: str) -> Handlers:
         Fault: The module or attribute does not exist, importing it failed, or it holds no handlers.
     """
     name, colon, path = address.partition(":")
-    if not all(part.isidentifier() for part in name.split(".")) or (colon and not path):
+    named = all(part.isidentifier() for part in name.split(".")) and not name.endswith(".py")
+    if not named or (colon and not path):
         raise Fault(f"{address!r} names no handlers; {_FORM}")
     found: Any = _module(name)
     for part in path.split(".") if path else ():
@@ -40,7 +45,7 @@ def load_handlers(address: str) -> Handlers:
             raise Fault(f"module {name} has no {path!r}; {_FORM}")
         found = getattr(found, part)
     with RefusedAs(lambda why: Fault(f"{address}: {why}")):
-        return Handlers(found)
+        return Handlers([found] if is_async(found) else found)
 
 
 def load_handlers_for(store: str, address: str) -> Handlers:
@@ -56,8 +61,11 @@ def load_handlers_for(store: str, address: str) -> Handlers:
     return Handlers(())
 
 
-def handler_in(found: Handlers, address: str, name: str) -> Handler:
-    """Return the handler of a name. Raises `Fault` if there is none."""
+def handler_in(found: Handlers, address: str, name: str | None) -> Handler:
+    """Return the handler of a name. Raises `Fault` if there is none, or no name."""
+    if name is None:
+        there = f"; {address} has {', '.join(found)}" if found else ""
+        raise Fault(f"the name of a handler comes next, as in: {address} {next(iter(found), 'NAME')}{there}")
     if name not in found:
         raise Fault(f"{address} has no handler {name!r}; there is {', '.join(found)}")
     return found[name]
@@ -97,7 +105,8 @@ def _module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise Fault(
-                f"there is no module {name!r}, neither in {here} nor installed; run this where it is"
+                f"there is no module {name!r}, neither in {here} nor installed; name one, as app for app.py, "
+                "and run this where it is"
             ) from error
         raise Fault(_import_error(name, error)) from error
     except (Exception, SystemExit) as error:  # the program's own code, which may raise anything

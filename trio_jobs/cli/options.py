@@ -20,6 +20,8 @@ from .faults import Fault
 DEFAULT_STORE = "sqlite:///jobs.db"
 NO_SERVER = f"a server does not do this; name the store itself with --store, as {DEFAULT_STORE}"
 MEMORY = "memory://"
+OF_A_HANDLER = "[OPTIONS] HANDLERS NAME [ARGS...]"
+"""How commands are used that take the name of a handler: without one, they list those that there are."""
 STORE_VARIABLE = "TRIO_JOBS_STORE"
 _SERVERS = frozenset({"http", "https", "ws", "wss"})
 
@@ -79,15 +81,16 @@ HandlersAt: TypeAlias = Annotated[
     str,
     Parameter(
         name="HANDLERS",
-        help="module:attribute, where a list of handlers is; a module stands for its @handler functions.",
+        help="module:attribute, where a handler or a list of them is; a module stands for its @handler "
+        "functions.",
     ),
 ]
 HandlersOf: TypeAlias = Annotated[
     str,
     Parameter(
         name="HANDLERS",
-        help="module:attribute, where a list of handlers is; a module stands for its @handler functions, and "
-        "- for those of the server.",
+        help="module:attribute, where a handler or a list of them is; a module stands for its @handler "
+        "functions, and - for those of the server.",
         allow_leading_hyphen=True,
     ),
 ]

@@ -20,6 +20,7 @@ from .load import handler_in, load_handlers, load_handlers_for
 from .opening import open_jobs, open_readonly, open_store
 from .options import (
     DEFAULT_STORE,
+    OF_A_HANDLER,
     HandlersAt,
     HandlersOf,
     Jobs,
@@ -102,7 +103,7 @@ _NONE: Final = Rule()
 
 async def add(
     handlers: HandlersAt,
-    handler: Annotated[str, Parameter(name="HANDLER")],
+    handler: Annotated[str | None, Parameter(name="HANDLER", show_default=False)] = None,
     /,
     *args: Annotated[str, Parameter(name="ARGS")],
     store: Store = DEFAULT_STORE,
@@ -173,6 +174,7 @@ def schedules() -> App:
         name="schedules", help="List, add, remove, pause, resume and trigger schedules.", help_epilogue=""
     )
     app.command(list_schedules, name="list")
-    for command in (add, remove, pause, resume, trigger):
+    app.command(add, usage=f"Usage: trio-jobs schedules add {OF_A_HANDLER}")
+    for command in (remove, pause, resume, trigger):
         app.command(command)
     return app

@@ -42,7 +42,7 @@ from .signals import stopped_by_signals
 
 async def submit(
     handlers: HandlersOf,
-    name: Annotated[str, Parameter(name="NAME")],
+    name: Annotated[str | None, Parameter(name="NAME", show_default=False)] = None,
     /,
     *args: Annotated[str, Parameter(name="ARGS")],
     store: Jobs = DEFAULT_STORE,
@@ -86,7 +86,7 @@ async def submit(
     if not is_server(store):
         check_store(store)
     found = load_handlers_for(store, handlers)
-    fn: Any = name if handlers == THE_SERVERS else handler_in(found, handlers, name)
+    fn: Any = name if name and handlers == THE_SERVERS else handler_in(found, handlers, name)
     options = given(delay=delay, priority=priority, key=key, owner=owner, limit_key=limit_key)
     options |= {"tags": tags_of(tag), "exclusive": exclusive}
     if on_busy != "reject":

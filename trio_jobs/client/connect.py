@@ -5,11 +5,10 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import cast
 
 import trio
 
-from .._common.deferred_error import DeferredError
+from .._common.deferred_error import Block, DeferredError
 from .._common.validate import number
 from .._wire import requests
 from .address import Address, address_of
@@ -45,11 +44,10 @@ def connect(
         ValueError: The URL is not that of a server, or an argument is out of range.
         Disconnected: On entering, the server cannot be reached within `patience`, or is not trusted.
         ServerError: On entering, the server refuses.
+        RuntimeError: On entering, no Trio task runs here, or it was entered before.
     """
     number("patience", patience)
-    block = _connected(address_of(url, token, headers, ssl_context), patience)
-    # An exception in the block always comes out; the plain type of a generator's block does not say so.
-    return cast("AbstractAsyncContextManager[RemoteRegistry, None]", block)
+    return Block("connect", _connected(address_of(url, token, headers, ssl_context), patience))
 
 
 @asynccontextmanager

@@ -54,7 +54,7 @@ def test_no_handler_of_that_name() -> None:
     """The error names the handler and the existing ones."""
     with pytest.raises(UnknownHandler, match="no handler 'nobody': there is greet, picky; see handlers="):
         rows().written(make("x", target=impostor("nobody")))
-    with pytest.raises(UnknownHandler, match="it was given none"):
+    with pytest.raises(UnknownHandler, match="the registry was given none"):
         Rows({}).written(make("x", target=greet))
 
 
