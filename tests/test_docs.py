@@ -16,6 +16,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Awaitable, Callable
 from itertools import zip_longest
 from pathlib import Path
@@ -215,6 +216,18 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
     assert [link for link in here if not (page.parent / link).exists()] == []
 
 
+def test_a_package_index_is_given_no_link_to_a_file() -> None:
+    """The README of a release, which is shown where no file is beside it, links only to the web."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    text = _FENCE.sub("", (ROOT / "README.md").read_text(encoding="utf-8"))
+    for change in project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(change["pattern"], change["replacement"], text)
+    links = [one or other for one, other in _LINK.findall(text)]
+    assert [link for link in links if not link.startswith("https:")] == []
+    assert re.findall("^!.*", text, re.MULTILINE) == [], "a picture has left its description behind"
+    assert "tutorial" in text
+
+
 def test_the_reasons_and_kinds_are_all_told() -> None:
     """The page on the lifecycle has a row for every reason and every kind of event."""
     page = (DOCS / "lifecycle.md").read_text(encoding="utf-8")
@@ -223,9 +236,10 @@ def test_the_reasons_and_kinds_are_all_told() -> None:
 
 
 def test_the_reference_has_every_public_name() -> None:
-    """Each name of `__all__` has an entry, and each entry a name that exists."""
-    named = _DIRECTIVE.findall((DOCS / "reference.md").read_text(encoding="utf-8"))
-    own = [name.removeprefix("trio_jobs.") for name in named]
+    """Each name of `__all__` has one entry, and no entry is in a private module."""
+    pages = [page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md")]
+    own = [name.removeprefix("trio_jobs.") for page in pages for name in _DIRECTIVE.findall(page)]
+    assert [name for name in own if name.startswith("_") or "._" in name] == []
     assert sorted(set(trio_jobs.__all__) - set(own)) == []
     assert len(own) == len(set(own))
 
