@@ -2,7 +2,7 @@
 
 A job waits in QUEUED, runs in RUNNING, waits to run again in RETRYING, and ends once in COMPLETED,
 FAILED or CANCELLED. `TRANSITIONS` below is the only statement of what may follow what: the stores,
-the diagram in the documentation and the property-based tests all read it, and nothing else in the
+the drawing in the documentation and the property-based tests keep to it, and nothing else in the
 package compares two states to decide whether a change is allowed.
 
 Three choices are worth their reasons:
@@ -105,12 +105,3 @@ KEEPS_RANK: Final = frozenset({Reason.SHUTDOWN, Reason.WORKER_LOST})
 def sources(transition: Transition) -> frozenset[State]:
     """Return the states from which `transition` is legal."""
     return frozenset(state for state, row in TRANSITIONS.items() if transition in row)
-
-
-def diagram() -> str:
-    """Return the table as a Mermaid state diagram; the documentation holds a copy that a test checks."""
-    lines = ["stateDiagram-v2", f"    [*] --> {State.QUEUED.name}"]
-    for state, row in TRANSITIONS.items():
-        lines += [f"    {state.name} --> {after.name}: {why}" for why, after in row.items()]
-    lines += [f"    {state.name} --> [*]" for state in State if state.over]
-    return "\n".join(lines) + "\n"
