@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 import trio_jobs
+import trio_jobs.client.schedules  # before autodoc does, under which its imports go in a circle
 from trio_jobs._model import options
 from trio_jobs._registry import limits, opening, registry, schedules
 from trio_jobs._running import hooks
@@ -23,12 +24,17 @@ release = version = _version("trio-jobs")
 
 extensions = [
     "myst_parser",
+    "sphinx_copybutton",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinxcontrib_trio",  # marks async functions and context managers; comes after autodoc
 ]
 exclude_patterns = ["_build"]
 default_role = "code"  # docstrings use single backticks, as Markdown does
+
+# Of a block with prompts, the button copies the commands, and neither prompts nor what they print.
+copybutton_prompt_text = "$ "
+copybutton_exclude = ".linenos, .go"
 
 html_theme = "furo"
 html_title = "trio_jobs"

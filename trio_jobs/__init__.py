@@ -67,15 +67,24 @@ from ._watching.handle import JobHandle
 from ._watching.streams import EventStream, TokenStream
 
 if typing.TYPE_CHECKING:
-    from ._common.loop_watch import watch_loop
+    from ._common.loop_watch import Blocked, LoopWatch, watch_loop
     from ._model.exclusive import Debounce
-    from ._model.limits import Limit
+    from ._model.job import Statistics
+    from ._model.limits import Limit, LimitStatus
+    from ._model.options import SpawnOptions, SubmitOptions
     from ._model.restart import Restart
-    from ._model.schedule import Schedule
+    from ._model.schedule import Schedule, ScheduleStatus
+    from ._registry.bulk import BulkReport
+    from ._registry.filter import Filter, Search
+    from ._registry.limits import JobLimits
+    from ._registry.schedules import Schedules
+    from ._watching.lines import LineStream
     from .stores.schedules import ScheduleDeclared, UnknownSchedule
 
 __all__ = [
     "AwaitInput",
+    "Blocked",
+    "BulkReport",
     "Busy",
     "CancelReport",
     "Debounce",
@@ -83,6 +92,7 @@ __all__ = [
     "ErrorRecord",
     "Event",
     "EventStream",
+    "Filter",
     "IllegalTransition",
     "InboxFull",
     "InvalidPayload",
@@ -91,6 +101,7 @@ __all__ = [
     "JobContext",
     "JobFailed",
     "JobHandle",
+    "JobLimits",
     "JobRegistry",
     "JobSummary",
     "JobTimedOut",
@@ -98,6 +109,9 @@ __all__ = [
     "Kind",
     "LeaseLost",
     "Limit",
+    "LimitStatus",
+    "LineStream",
+    "LoopWatch",
     "Page",
     "Permanent",
     "Priority",
@@ -110,14 +124,20 @@ __all__ = [
     "RetryAfter",
     "Schedule",
     "ScheduleDeclared",
+    "ScheduleStatus",
+    "Schedules",
     "SchemaTooNew",
+    "Search",
+    "SpawnOptions",
     "State",
+    "Statistics",
     "Step",
     "StoreCorrupt",
     "StoreUnavailable",
     "StoreUnfit",
     "StreamGap",
     "StreamRestarted",
+    "SubmitOptions",
     "Timeouts",
     "TokenStream",
     "TrioJobsError",
@@ -132,11 +152,24 @@ __all__ = [
 
 # What few programs use is loaded when they do.
 _LATE = {
+    "Blocked": "_common.loop_watch",
+    "BulkReport": "_registry.bulk",
     "Debounce": "_model.exclusive",
+    "Filter": "_registry.filter",
+    "JobLimits": "_registry.limits",
     "Limit": "_model.limits",
+    "LimitStatus": "_model.limits",
+    "LineStream": "_watching.lines",
+    "LoopWatch": "_common.loop_watch",
     "Restart": "_model.restart",
     "Schedule": "_model.schedule",
     "ScheduleDeclared": "stores.schedules",
+    "ScheduleStatus": "_model.schedule",
+    "Schedules": "_registry.schedules",
+    "Search": "_registry.filter",
+    "SpawnOptions": "_model.options",
+    "Statistics": "_model.job",
+    "SubmitOptions": "_model.options",
     "UnknownSchedule": "stores.schedules",
     "watch_loop": "_common.loop_watch",
 }
