@@ -107,7 +107,8 @@ class LoopWatch:
         self._token.run_sync_soon(self._said.put, "answer")
         if (said := self._hear(self._threshold)) is not None:
             return said
-        calls = list(traceback.walk_stack(sys._current_frames()[self._loop]))  # noqa: SLF001  # documented
+        frames = sys._current_frames()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # documented
+        calls = list(traceback.walk_stack(frames[self._loop]))
         # If it has answered by now, it may have gone on before it was looked at.
         return self._hear(0) or self._blame(asked, calls)
 

@@ -62,7 +62,8 @@ async def shown(jobs: JobRegistry, metrics: Metrics, at: tuple[str, int]) -> Asy
 def metrics_for_worker() -> Metrics:
     """Return new metrics. Raises `Fault` if an extra is missing that showing them needs."""
     try:
-        from ..serving import serve_metrics  # noqa: F401  # needed later, and better missed now
+        # Needed later, and better missed now.
+        from ..serving import serve_metrics  # noqa: F401  # pyright: ignore[reportUnusedImport]
         from ..telemetry.prometheus import Metrics
     except ImportError as error:
         raise Fault(str(error), FAILED) from error
