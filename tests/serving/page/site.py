@@ -60,6 +60,14 @@ class Site:
 
         return self.do(submit)
 
+    def finish(self, job: str) -> None:
+        """Wait in a script for a job's end."""
+
+        async def finish() -> None:
+            await (await self.jobs.get(job)).wait()
+
+        self.do(finish)
+
     async def _authenticate(self, headers: Any) -> Caller | None:
         return Caller("ann") if headers.get("authorization") == f"Bearer {self.token}" else None
 
@@ -72,6 +80,8 @@ class Site:
             count,
             shout,
             shout_at_length,
+            tell,
+            stream,
             burst,
             fail,
             form,
@@ -83,7 +93,12 @@ class Site:
         self._scope, self._stopped = trio.CancelScope(), trio.Event()
         with self._scope:
             async with (
-                trio_jobs.open_registry(f"sqlite:///{self._file}", handlers=handlers, grace=0) as self.jobs,
+                trio_jobs.open_registry(
+                    f"sqlite:///{self._file}",
+                    handlers=handlers,
+                    grace=0,
+                    retention=trio_jobs.Retention(events=10**6),
+                ) as self.jobs,
                 trio.open_nursery() as nursery,
             ):
                 serve = partial(
@@ -145,6 +160,13 @@ async def burst(job: trio_jobs.JobContext[str], lines: int) -> None:
 
 
 @trio_jobs.handler
+async def stream(job: trio_jobs.JobContext[str], tokens: int) -> None:
+    """Send Markdown, a word at a time."""
+    for number in range(tokens):
+        await job.send(f"- *{number}*\n")
+
+
+@trio_jobs.handler
 async def shout(job: trio_jobs.JobContext[Any], value: Any) -> Any:
     """Send a value in every way there is."""
     await job.send(value)
@@ -159,6 +181,15 @@ async def shout_at_length(job: trio_jobs.JobContext[str], size: int) -> str:
     """Save and return a text of that length."""
     await job.save("x" * size)
     return "x" * size
+
+
+@trio_jobs.handler
+async def tell(job: trio_jobs.JobContext[Any], parts: list[Any], failures: int = 0) -> None:
+    """Send values, and fail the first attempts after that."""
+    for part in parts:
+        await job.send(part)
+    if job.attempt <= failures:
+        raise RuntimeError(f"attempt {job.attempt} failed")
 
 
 @trio_jobs.handler(inputs=str)

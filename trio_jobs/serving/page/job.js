@@ -5,7 +5,7 @@
  */
 
 import { InputBox } from "./inputs.js";
-import { Log, TAIL } from "./log.js";
+import { Output, PAGE } from "./output.js";
 import { Timeline } from "./timeline.js";
 import { between, bytes, count, duration, element, full, make, moment, say, sayOrHide, writeTag } from "./text.js";
 
@@ -23,7 +23,7 @@ export class JobView {
   #jobs = null;
   #follow = null;
   #shown = 0; // the number of the shown job: answers for an earlier one are dropped
-  #log = new Log();
+  #output = new Output();
   #inputs = new InputBox();
   #timeline = new Timeline();
   #addTag;
@@ -44,6 +44,7 @@ export class JobView {
   async show(id) {
     const shown = ++this.#shown;
     this.#follow?.return();
+    this.#output.leave();
     this.#follow = null;
     this.job = null;
     if (!id) this.#nothing("");
@@ -51,8 +52,8 @@ export class JobView {
     try {
       const [job, history] = await Promise.all([this.#jobs.get(id, BRIEFLY), this.#jobs.history(id, BRIEFLY)]);
       if (shown !== this.#shown) return;
-      const after = Math.max(0, job.last_seq - TAIL);
-      this.#log.clear(after);
+      const after = Math.max(0, job.last_seq - PAGE);
+      this.#output.show(this.#jobs, job, after);
       this.#timeline.clear();
       this.#timeline.add(history.map(sized));
       this.#progress(null);
@@ -69,7 +70,7 @@ export class JobView {
       const events = (await follow.take()).map(sized);
       await painted();
       if (shown !== this.#shown || events.length === 0) return;
-      this.#log.add(events);
+      this.#output.add(events);
       this.#timeline.add(events);
       for (const event of events) {
         if (event.kind === "progress") this.#progress(event.data);

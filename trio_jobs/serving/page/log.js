@@ -1,125 +1,224 @@
 /**
- * The tokens and the inputs of a job: texts joined, other values as JSON on lines of their own. Only the end is kept.
+ * The tokens and the inputs of a job: a part of its log that has bounds, as it is or as Markdown.
  *
  * @module log
  */
 
 import { writeJSON } from "./exact.js";
-import { clip, count, element, make, say, sayOrHide } from "./text.js";
+import { openFence, render } from "./markdown.js";
+import { clip, count, element, make } from "./text.js";
 
-export const TAIL = 5_000; // events of a job's log that are requested
+/** @typedef {import("./records.js").JobEvent} JobEvent */
+/**
+ * @typedef {object} Block
+ * @property {"text"|"json"|"other"} kind
+ * @property {HTMLElement} node
+ * @property {string} text
+ * @property {number} drawn How many characters of the text are in the node.
+ * @property {number} nodes About how many nodes it has on the page.
+ * @property {number} events How many of the events are in it.
+ * @property {string} fence What begins the code block that began in the block before.
+ */
+
 const KEPT = 200_000; // characters on the page
-const BLOCK = 2_000; // a block of at least so many characters ends with its line
+export const PART = KEPT / 2; // about so many are added to what is read, which stays on the page
+const NODES = 20_000;
+const EVENTS = 20_000;
+const BLOCK = 2_000; // a block of at least so many characters ends with its paragraph
+const LONG_BLOCK = 8_000; // and one of so many with its line
 const LONGEST_BLOCK = 20_000;
 const LONGEST_TOKEN = 50_000;
 
-/** The output of one job. A long one costs no more than its end: older blocks are removed. */
+/** A part of the log of one job. What exceeds its bounds is removed at the side that is not read. */
 export class Log {
+  /** The cursor before its first event. */
+  after = 0;
+  /** The cursor of its last event. */
+  last = 0;
   #node = element("job-log");
-  /** @type {?Text} */
-  #text = null;
-  /** @type {{node: HTMLElement, size: number}[]} */
+  #markdown = false;
+  /** @type {JobEvent[]} */
+  #events = [];
+  /** @type {Block[]} */
   #blocks = [];
   #size = 0;
-  #tokens = 0;
+  #nodes = 0;
   #attempt = 0;
-  #before = 0; // events that were not requested
-  #left = 0; // characters that were removed
 
-  constructor() {
-    this.clear(0);
+  /** @param {number} after The cursor to begin behind. */
+  clear(after) {
+    this.after = this.last = after;
+    this.#events = [];
+    this.#empty();
   }
 
-  /** @param {number} before How many events of the log's beginning were not requested. */
-  clear(before) {
-    this.#node.replaceChildren();
-    this.#text = null;
-    this.#blocks = [];
-    this.#size = this.#tokens = this.#attempt = this.#left = 0;
-    this.#before = before;
-    this.#tell();
+  /** How many events are in it, besides those that it does not show. */
+  get length() {
+    return this.#events.length;
   }
 
-  /** Add the tokens and inputs among these events, and mark gaps. */
+  /** Whether texts are shown as Markdown. */
+  set markdown(on) {
+    if (on === this.#markdown) return;
+    this.#markdown = on;
+    this.#again();
+  }
+
+  /** Add events behind the others. @param {JobEvent[]} events */
   add(events) {
     const atEnd = this.#node.scrollTop + this.#node.clientHeight >= this.#node.scrollHeight - 30;
-    for (const event of events) {
-      if (event.kind === "gap") this.#line(`${count(event.last - event.first + 1)} events are no longer kept`);
-      if (event.kind === "token") this.#token(event);
-      if (event.kind === "input") this.#input(event.data);
-      if (event.kind === "inputs_ended") this.#line("no more inputs will come");
-    }
-    this.#forget();
-    this.#tell();
+    this.last = Math.max(this.last, ...events.slice(-1).map(({ seq }) => seq));
+    this.#put(events.filter(shown));
+    while (this.#tooMuch()) this.#removeFirst();
     if (atEnd) this.#node.scrollTop = this.#node.scrollHeight;
   }
 
+  /** Add events before the others, if many the last of them; what is read stays where it is. @param {JobEvent[]} events @param {number} after */
+  addBefore(events, after) {
+    const below = this.#node.scrollHeight - this.#node.scrollTop;
+    let from = events.length;
+    for (let size = 0; from > 0 && size < PART; from -= 1) size += sizeOf(events[from - 1]);
+    this.after = from > 0 ? events[from - 1].seq : after;
+    this.#events.unshift(...events.slice(from).filter(shown));
+    this.#again();
+    this.#node.scrollTop = this.#node.scrollHeight - below;
+    while (this.#tooMuch()) this.#removeLast();
+  }
+
+  /** Return what is shown as text. */
+  text() {
+    return this.#events.map(line()).join("");
+  }
+
+  #empty() {
+    this.#node.replaceChildren();
+    this.#node.hidden = true;
+    this.#blocks = [];
+    this.#size = this.#nodes = this.#attempt = 0;
+  }
+
+  #again() {
+    const events = this.#events;
+    this.#events = [];
+    this.#empty();
+    this.#put(events);
+  }
+
+  #put(events) {
+    const first = Math.max(0, this.#blocks.length - 1);
+    this.#node.hidden = events.length === 0 && this.#blocks.length === 0; // shown before it is scrolled
+    for (const event of events) {
+      if (event.kind === "token") this.#token(event);
+      else if (event.kind === "input") this.#other("input", make("span", "who", "Input"), textOf(event));
+      else this.#other("rule", event.kind === "gap" ? gone(event) : "no more inputs will come");
+      this.#blocks[this.#blocks.length - 1].events += 1;
+      this.#events.push(event);
+    }
+    for (const block of this.#blocks.slice(first)) this.#draw(block);
+  }
+
   #token(event) {
-    if (event.attempt !== this.#attempt) {
-      if (this.#attempt) this.#line(`attempt ${event.attempt}`);
-      this.#attempt = event.attempt;
-    }
-    this.#tokens += 1;
-    if (typeof event.data === "string") this.#write(clip(event.data, LONGEST_TOKEN));
-    else this.#json(clip(writeJSON(event.data), LONGEST_TOKEN));
+    if (this.#attempt && event.attempt !== this.#attempt) this.#other("rule", `attempt ${event.attempt}`);
+    this.#attempt = event.attempt;
+    const kind = typeof event.data === "string" ? "text" : "json";
+    const last = this.#blocks[this.#blocks.length - 1];
+    const block = last?.kind === kind && !isFull(last) ? last : this.#begin(kind, last);
+    const text = `${kind === "json" && block.text ? "\n" : ""}${textOf(event)}`;
+    block.text += text;
+    this.#size += text.length;
   }
 
-  /** What was sent to the job, apart from what it sends. */
-  #input(data) {
-    const text = clip(typeof data === "string" ? data : writeJSON(data), LONGEST_TOKEN);
-    this.#text = null;
-    this.#append(make("div", "input", make("span", "who", "Input"), text));
-    this.#grow(text.length);
+  #begin(kind, before) {
+    const fence = kind === "text" && before?.kind === "text" ? openFence(before.fence + before.text) : "";
+    return this.#append(kind, make("div", "block"), fence && `${fence}\n`);
   }
 
-  #json(text) {
-    const data = this.#text?.data ?? "";
-    this.#write(`${data && !data.endsWith("\n") ? "\n" : ""}${text}\n`);
+  #other(name, ...children) {
+    const block = this.#append("other", make("div", name, ...children), "");
+    block.node.dir = "auto";
+    block.drawn = block.text.length;
+    this.#size += block.node.textContent?.length ?? 0;
   }
 
-  #write(text) {
-    const block = this.#blocks[this.#blocks.length - 1];
-    const lineEnds = this.#text?.data.endsWith("\n");
-    if (this.#text === null || (lineEnds && block.size >= BLOCK) || block.size >= LONGEST_BLOCK) {
-      this.#text = document.createTextNode("");
-      this.#append(make("div", "block", this.#text));
-    }
-    this.#text.appendData(text);
-    this.#grow(text.length);
-  }
-
-  #line(text) {
-    this.#text = null;
-    this.#append(make("div", "rule", text));
-    this.#grow(text.length);
-  }
-
-  #append(node) {
+  /** @returns {Block} */
+  #append(kind, node, fence) {
+    const block = { kind, node, fence, text: "", drawn: 0, nodes: 4, events: 0 };
+    this.#nodes += block.nodes;
     this.#node.append(node);
-    this.#blocks.push({ node, size: 0 });
+    this.#blocks.push(block);
+    return block;
   }
 
-  #grow(size) {
-    this.#blocks[this.#blocks.length - 1].size += size;
-    this.#size += size;
-  }
-
-  #forget() {
-    while (this.#size > KEPT && this.#blocks.length > 1) {
-      const { node, size } = /** @type {any} */ (this.#blocks.shift());
-      node.remove();
-      this.#size -= size;
-      this.#left += size;
+  #draw(block) {
+    if (block.drawn === block.text.length) return;
+    const { node, text, fence } = block;
+    if (this.#markdown && block.kind === "text") {
+      node.classList.add("markdown");
+      node.replaceChildren(render(fence + text));
+      this.#nodes -= block.nodes;
+      block.nodes = 2 * node.querySelectorAll("*").length + 2;
+      this.#nodes += block.nodes;
+    } else {
+      if (!node.firstChild) node.append("");
+      /** @type {Text} */ (node.firstChild).appendData(text.slice(block.drawn)); // what is selected stays so
     }
+    block.drawn = text.length;
   }
 
-  #tell() {
-    const told = [];
-    if (this.#before) told.push(`the first ${count(this.#before)} events were not loaded`);
-    if (this.#left) told.push(`${count(this.#left)} characters left the page`);
-    sayOrHide(element("job-left-out"), told.length ? `Only the end is shown: ${told.join(", ")}.` : "");
-    say(element("job-count"), this.#tokens ? count(this.#tokens) : "");
-    element("job-silent").hidden = this.#blocks.length > 0;
-    this.#node.hidden = this.#blocks.length === 0;
+  #tooMuch() {
+    const much = this.#size > KEPT || this.#nodes > NODES || this.#events.length > EVENTS;
+    return much && this.#blocks.length > 1;
   }
+
+  #removeFirst() {
+    const gone = this.#events.splice(0, this.#drop(/** @type {Block} */ (this.#blocks.shift())));
+    if (gone.length) this.after = gone[gone.length - 1].seq;
+  }
+
+  #removeLast() {
+    this.#events.splice(-this.#drop(/** @type {Block} */ (this.#blocks.pop())) || this.#events.length);
+    this.last = this.#events[this.#events.length - 1]?.seq ?? this.after;
+    this.#attempt = this.#events.findLast(({ kind }) => kind === "token")?.attempt ?? 0;
+  }
+
+  #drop({ node, text, nodes, events }) {
+    this.#size -= text.length || (node.textContent?.length ?? 0);
+    this.#nodes -= nodes;
+    node.remove();
+    return events;
+  }
+}
+
+/**
+ * Return a function that returns events as text, one after the other: strings as they are, all else on its own line.
+ *
+ * @returns {(event: JobEvent) => string}
+ */
+export function line() {
+  let attempt = 0;
+  let fresh = true; // whether a line begins
+  const alone = (text) => `${fresh ? "" : "\n"}${text}\n`;
+  return (event) => {
+    let text = "";
+    if (event.kind === "token" && attempt && event.attempt !== attempt) text = alone(`[attempt ${event.attempt}]`);
+    if (event.kind === "token") attempt = event.attempt ?? 0;
+    if (text) fresh = true;
+    if (event.kind === "gap") text += alone(`[${gone(event)}]`);
+    else if (event.kind === "input") text += alone(`[input] ${textOf(event)}`);
+    else if (event.kind === "token") text += typeof event.data === "string" ? event.data : alone(textOf(event));
+    if (text) fresh = text.endsWith("\n");
+    return text;
+  };
+}
+
+const shown = ({ kind }) => ["token", "input", "inputs_ended", "gap"].includes(kind);
+const gone = ({ first, last }) => `${count(last - first + 1)} events are no longer kept`;
+const textOf = ({ data }) => clip(typeof data === "string" ? data : writeJSON(data), LONGEST_TOKEN);
+
+/** @param {JobEvent} event @returns {number} How many characters it has on the page. */
+export const sizeOf = (event) => (shown(event) && "data" in event ? textOf(event).length : 0);
+
+function isFull({ text }) {
+  if (text.length < BLOCK) return false;
+  return text.endsWith("\n\n") || (text.length >= LONG_BLOCK && text.endsWith("\n")) || text.length >= LONGEST_BLOCK;
 }
