@@ -1,0 +1,113 @@
+"""The tables of the documentation say what the code says: reasons, states, limits, priorities and errors."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+import trio_jobs
+from trio_jobs import Priority, Reason, Retention, State
+from trio_jobs.serving import Limits
+from trio_jobs.stores import PENALTY
+from trio_jobs.stores.memory import MemoryStore
+from trio_jobs.stores.sqlite import open_sqlite
+
+DOCS = Path(__file__).parents[1] / "docs"
+UNITS = {"": 1, "ms": 0.001, "s": 1, "KiB": 2**10, "MiB": 2**20}
+
+
+def rows(page: str, head: str) -> dict[str, list[str]]:
+    """Return the rows below a table's head: the first cell, without backticks, and the others."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    table = text.partition(f"\n| {head} |")[2].partition("\n\n")[0]
+    cells = [
+        [cell.strip() for cell in line.removeprefix("| ").removesuffix("|").split(" |")]
+        for line in table.splitlines()[2:]
+    ]
+    assert cells, f"{page} has no table {head!r}"
+    return {first.replace("`", ""): others for first, *others in cells}
+
+
+def amounts(cell: str) -> list[float]:
+    """Return the numbers in a cell, in seconds and bytes where a unit follows."""
+    found = re.findall(r"(\d+(?:,\d{3})*)(?: (ms|s|KiB|MiB)\b)?", cell)
+    return [int(number.replace(",", "")) * UNITS[unit] for number, unit in found]
+
+
+def defaults(kind: type[Any]) -> dict[str, float]:
+    """Return the defaults of an attrs class."""
+    return {field.name: field.default for field in attrs.fields(kind)}
+
+
+def test_the_reasons_are_those_of_the_code() -> None:
+    """The lifecycle has a row for exactly each reason, and each leads to states that a job can get into."""
+    told = rows("lifecycle.md", "reason | state it leads to")
+    assert set(told) == set(Reason)
+    words = {word for cells in told.values() for word in re.findall(r"[A-Z]{3,}", cells[0])}
+    assert words == {"FAILED", "RETRYING", "CANCELLED"}
+    assert {reason for reason, cells in told.items() if not re.match("[A-Z]{3,}", cells[0])} == set()
+
+
+def test_the_states_are_those_of_the_code() -> None:
+    """The lifecycle has a row for exactly each state."""
+    assert list(rows("lifecycle.md", "state")) == [state.name for state in State]
+
+
+def test_the_priorities_are_those_of_the_code() -> None:
+    """The page on priorities has a row for each, with the seconds by which jobs of it stand back."""
+    told = rows("howto/priorities-and-queues.md", "priority")
+    assert {name.split()[0]: int(cells[0]) for name, cells in told.items()} == {
+        f"Priority.{one.name}": PENALTY[one] for one in Priority
+    }
+
+
+@pytest.mark.parametrize(
+    ("page", "head"),
+    [("security.md", "limit | default"), ("deployment.md", "what | limit"), ("howto/serving.md", "`Limits`")],
+)
+def test_the_limits_are_those_of_the_code(page: str, head: str) -> None:
+    """Each row that names fields of `Retention` or `Limits` has their defaults, in the same order."""
+    known = {
+        f"{kind.__name__}.{name}": value
+        for kind in (Retention, Limits)
+        for name, value in defaults(kind).items()
+    }
+    checked = set()
+    for first, (limit, *others) in rows(page, head).items():
+        names = re.findall(r"(?:Retention|Limits)\.\w+", others[-1])
+        if head == "`Limits`":
+            names = [f"Limits.{name}" for name in first.split(", ")]
+        if names:
+            assert amounts(limit)[: len(names)] == [known[name] for name in names], first
+        checked |= set(names)
+    assert checked if head != "`Limits`" else checked == {f"Limits.{name}" for name in defaults(Limits)}
+
+
+def test_the_bounds_of_the_queue_are_those_of_the_code() -> None:
+    """How many jobs run and wait by default is what two pages say, in memory and in a file."""
+    told = rows("security.md", "limit | default")
+    memory, file = inspect.signature(MemoryStore), inspect.signature(open_sqlite)
+    opened = inspect.signature(trio_jobs.open_registry)
+    assert amounts(told["jobs that wait"][0]) == [memory.parameters["queue_limit"].default]
+    assert amounts(told["attempts at once"][0]) == [opened.parameters["capacity"].default]
+    assert file.parameters["queue_limit"].default == 1_000_000
+    assert rows("deployment.md", "what | limit")["jobs that wait"][0] == "a million in a file"
+
+
+def test_each_error_has_its_place() -> None:
+    """The reference of errors, and that of handlers, has each exception of the package, and no other."""
+    named = [
+        name
+        for page in ("errors", "handlers")
+        for name in re.findall(
+            r"autoexception:: trio_jobs\.(\w+)", (DOCS / f"reference/{page}.md").read_text()
+        )
+    ]
+    public = {name: getattr(trio_jobs, name) for name in trio_jobs.__all__}
+    errors = [name for name, kind in public.items() if isinstance(kind, type) and issubclass(kind, Exception)]
+    assert sorted(named) == sorted(errors)
