@@ -358,6 +358,7 @@ class Job:
     resubmitted_from: str | None  # the job that was submitted again as this one
     waiting_for: str | None  # due, input, slot, limit gpu, …
     ready_at: datetime | None
+    args: tuple[Any, ...] | None  # None if they are not told
 
 class JobSummary:
     id: str
@@ -380,6 +381,7 @@ class JobSummary:
     args_bytes: int
     result_bytes: int
     log_bytes: int
+    args_text: str | None  # the first 200 characters, as JSON
 
 class Page(Sequence[JobSummary]):
     jobs: tuple[JobSummary, ...]

@@ -22,7 +22,7 @@ LARGE = "é" * SIZE
 
 
 @trio_jobs.handler
-async def speak(job: JobContext[str]) -> str:
+async def speak(job: JobContext[str], *_: str) -> str:
     """Send small and large values in every way there is."""
     await job.save("small")
     await job.send(LARGE)
@@ -53,10 +53,11 @@ async def both(**options: Any) -> AsyncGenerator[tuple[JobRegistry, RemoteRegist
 async def test_what_is_large_is_whole() -> None:
     """A snapshot, an end, a result, a history and both streams are the same as in the process."""
     async with both() as (jobs, remote):
-        here = await jobs.submit(speak, metadata={"text": LARGE})
+        here = await jobs.submit(speak, LARGE, metadata={"text": LARGE})
         there = await remote.get(here.id)
         assert await there.wait() == await here.wait()
         assert await there.snapshot() == await here.snapshot()
+        assert (await there.snapshot()).args == (LARGE,)
         assert await there.result() == LARGE
         assert await there.history() == await here.history()
         async with here.events() as ours, there.events() as theirs:

@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.serving.websocket.test_connection import Memory
 from tests.wire import LARGE, AnyRequest, BadRequest, Find, Get, GetValue, History, List, Submit, Wait
-from trio_jobs import Job, JobContext, JobRegistry, Page, handler, open_registry
+from trio_jobs import InvalidPayload, Job, JobContext, JobRegistry, Page, handler, open_registry
 from trio_jobs.serving.access import AccessControl
 from trio_jobs.serving.account import Account
 from trio_jobs.serving.answers import answering
@@ -40,7 +40,7 @@ async def keep(job: JobContext[str], *saved: str) -> str:
 
 
 @handler
-async def hang(job: JobContext[str]) -> None:
+async def hang(job: JobContext[str], *_: object) -> None:
     await trio.sleep_forever()
 
 
@@ -128,12 +128,27 @@ async def test_jobs_of_the_version_before(autojump_clock: MockClock) -> None:
         assert [job["result"] for job in (await answer(operations, Find(1)))["jobs"]] == ["0", "1"]
 
 
+async def test_arguments_that_json_cannot_hold(autojump_clock: MockClock) -> None:
+    """A job in memory is shown whatever its arguments: null in their place, and text in lists."""
+    async with opened() as (jobs, operations):
+        given: Any = [object, {1: "\ud800"}, {"a"}]
+        handles = [await jobs.submit(hang, one) for one in given]
+        found = [(await answer(operations, Get(1, handle.id)))["job"]["args"] for handle in handles]
+        assert found == [None, None, [["a"]]]
+        listed = (await answer(operations, List(1)))["jobs"]
+        assert [job["args_text"] for job in listed] == ["[\"<class 'object'>\"]", None, "[\"{'a'}\"]"]
+        with pytest.raises(
+            InvalidPayload, match=f"the arguments of job {handles[0].id} cannot be kept as JSON"
+        ):
+            await value(operations, handles[0].id, "args", 1)
+
+
 # ------------------------------------------------------------ large values
 
 
-@pytest.mark.parametrize("name", ["result", "saved", "metadata"])
+@pytest.mark.parametrize("name", ["result", "saved", "metadata", "args"])
 async def test_what_is_large_is_left_out(autojump_clock: MockClock, name: str) -> None:
-    """A value of more than a mebibyte is left out with its size, and equal when read in pieces."""
+    """A value of more than a mebibyte (arguments: 64 KiB) is left out, and equal when read in pieces."""
     large = '"é\x01' * (LARGE // 4)
     metadata = {"text": large} if name == "metadata" else {}
     async with opened() as (jobs, operations):
@@ -143,9 +158,10 @@ async def test_what_is_large_is_left_out(autojump_clock: MockClock, name: str) -
         size = len(json.dumps(getattr(whole, name), ensure_ascii=False, separators=(",", ":")).encode())
         assert found["large"][name] == size
         assert name not in found
-        assert await value(operations, handle.id, name, found["last_seq"]) == getattr(whole, name)
+        wanted = [large] if name == "args" else getattr(whole, name)
+        assert await value(operations, handle.id, name, found["last_seq"]) == wanted
         if name == "metadata":  # the others are not
-            assert (found["result"], found["large"]) == (JUST_SMALL, {"metadata": size})
+            assert (found["result"], found["large"].keys()) == (JUST_SMALL, {"metadata", "args"})
         assert (await answer(operations, Wait(1, handle.id)))["job"] == found
 
 

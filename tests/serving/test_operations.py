@@ -272,8 +272,6 @@ async def test_submitting_again(autojump_clock: MockClock) -> None:
         await unserved.wait()
         with pytest.raises(UnknownHandler, match="lost"):
             await operations.resubmit(ANYBODY, Resubmit(1, unserved.id))
-        with pytest.raises(UnknownHandler, match="lost"):
-            await operations.value(ANYBODY, GetValue(1, unserved.id, "args", 0))
 
 
 async def test_the_arguments_of_a_job(autojump_clock: MockClock) -> None:

@@ -57,6 +57,12 @@ FAULTS = [
         "            for new in batch:\n                if new.submitter",
     ),
     Fault(
+        "get does not tell arguments",
+        "looking.arguments_are_told",
+        '        args=tuple(row["args"]),\n',
+        "",
+    ),
+    Fault(
         "spawn looks for its parent, and writes later",
         "racing.a_job_that_runs",
         _STEP + "            self.running(parent, attempt, worker.claim)\n            for row in self.load",

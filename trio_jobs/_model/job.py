@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
@@ -241,6 +241,8 @@ class Job:
             name, `input`, `due`, `paused`, `limit` and the name of the limit, with the key of a keyed one,
             `slot`, or, if no attempt runs, `worker`. None if it does not wait. Lists do not have it.
         ready_at: When the attempt that runs said that it is ready, if it did.
+        args: The handler's arguments: in memory as submitted, else as JSON has them, and lists not as tuples.
+            None if they are not told, as JSON cannot hold them or the server is older.
     """
 
     __repr__ = show
@@ -277,18 +279,7 @@ class Job:
     resubmitted_from: str | None = None
     waiting_for: str | None = None
     ready_at: datetime | None = None
-
-
-class JobEnd(NamedTuple):
-    """How a job ended: the fields of `Job` that say so, for callers who need no others."""
-
-    state: State
-    reason: Reason | None
-    message: str | None
-    error: ErrorRecord | None
-    result: Any
-    attempt: int
-    replaced_by: str | None = None
+    args: tuple[Any, ...] | None = None
 
 
 @attrs.frozen(slots=False)  # there are few, and it is made faster

@@ -5,11 +5,12 @@ The annotations are types, not text, as in `job.py`.
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final, cast, overload
+from typing import Any, Final, NamedTuple, cast, overload
 
 import attrs
 
-from .._common.errors import quoted
+from .._common.error_text import ANY, shown
+from .._common.errors import ErrorRecord, quoted
 from .._common.record import show
 from .._common.states import Reason, State
 from .job import Job, Priority, Progress
@@ -22,9 +23,23 @@ EXAMINED: Final = 20_000
 """How many entries of an index are examined for a page at most."""
 SHOWN: Final = 200
 """How many characters of a message a summary has."""
+ARGS_READ: Final = 16 * 2**10
+"""How many bytes of arguments are read for a list; a file reads all of a text for its beginning."""
 _DIGITS: Final = 18
 _NAMES_AND_NUMBERS: Final = 800
 """Bytes of a summary in JSON beside its texts, at most."""
+
+
+class JobEnd(NamedTuple):
+    """How a job ended: the fields of `Job` that say so, for callers who need no others."""
+
+    state: State
+    reason: Reason | None
+    message: str | None
+    error: ErrorRecord | None
+    result: Any
+    attempt: int
+    replaced_by: str | None = None
 
 
 @attrs.frozen(slots=False, unsafe_hash=False)  # which is made faster
@@ -52,6 +67,7 @@ class JobSummary:
         args_bytes: The size of its arguments, as the store counts it.
         result_bytes: That of its result; 0 while it has none.
         log_bytes: That of the tokens and progress in its log.
+        args_text: The first 200 characters of its arguments as JSON, if these have no more than 16 KiB.
     """
 
     __repr__ = show
@@ -76,6 +92,7 @@ class JobSummary:
     args_bytes: int
     result_bytes: int
     log_bytes: int
+    args_text: str | None = None
 
 
 _AS_OF_JOB: Final = (attrs.fields_dict(JobSummary).keys() & attrs.fields_dict(Job)) - {"message"}
@@ -121,6 +138,17 @@ def short_progress(progress: Progress | None) -> Progress | None:
     return None if progress is None else attrs.evolve(progress, message=shortened(progress.message))
 
 
+def text_of(args: Sequence[Any]) -> str:
+    """Return the beginning of arguments as JSON, for a summary; what JSON does not have as text."""
+    import json  # needed only for lists
+
+    try:
+        text = json.dumps(args, ensure_ascii=False, separators=(",", ":"), default=shown)
+    except ANY:  # as for a dict with other keys than JSON has
+        text = shown(args)
+    return text[:SHOWN]
+
+
 def summary_of(
     job: Job,
     *,
@@ -128,6 +156,7 @@ def summary_of(
     args_bytes: int = 0,
     result_bytes: int = 0,
     log_bytes: int = 0,
+    args_text: str | None = None,
 ) -> JobSummary:
     """Return the summary of a job."""
     return JobSummary(
@@ -137,6 +166,7 @@ def summary_of(
         args_bytes=args_bytes,
         result_bytes=result_bytes,
         log_bytes=log_bytes,
+        args_text=args_text,
     )
 
 
@@ -159,8 +189,9 @@ def json_bytes(summary: JobSummary) -> int:
     import json  # needed only for lists
 
     text = None if summary.progress is None else summary.progress.message
-    texts = [summary.handler, summary.message, summary.owner, summary.parent, text, dict(summary.tags)]
-    return _NAMES_AND_NUMBERS + len(json.dumps(texts, ensure_ascii=False).encode(errors="replace"))
+    texts = [summary.handler, summary.message, summary.owner, summary.parent, text, summary.args_text]
+    whole = json.dumps([*texts, dict(summary.tags)], ensure_ascii=False)
+    return _NAMES_AND_NUMBERS + len(whole.encode(errors="replace"))
 
 
 def page_of(found: Sequence[tuple[int, JobSummary]], limit: int, examined: int | None) -> Page:

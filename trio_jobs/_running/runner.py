@@ -22,7 +22,8 @@ from .._common.bell import Bell
 from .._common.error_text import indented
 from .._common.errors import InboxFull, InvalidPayload, LeaseLost
 from .._common.states import Reason, State, Transition
-from .._model.job import REPEATED, CancelReport, Ended, Event, Job, JobEnd, new_id
+from .._model.job import REPEATED, CancelReport, Ended, Event, Job, new_id
+from .._model.summary import JobEnd
 from .._watching.cursor import LogCursor
 from .._watching.raised import Raised
 from .._watching.readers import Policy, ReadersByJob

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from .._model.job import JobEnd
+    from .._model.summary import JobEnd
     from ..stores.memory import MemoryStore
 
 

@@ -91,6 +91,7 @@ def decode_reply(text: str) -> Reply:
 # ------------------------------------------------------------ the records in them
 
 _REASONS: Final = frozenset(map(str, Reason))
+_LEFT_OUT: Final[Mapping[str, Any]] = {"metadata": {}}
 _MALFORMED: Final = (AttributeError, KeyError, TypeError, ValueError, msgspec.MsgspecError)
 
 
@@ -147,7 +148,7 @@ def job_of(found: Mapping[str, Any]) -> Seen:
     if not isinstance(large, dict):
         raise ProtocolViolation("what is large in a job is no object")
     names = tuple(cast("dict[str, Any]", large).keys() & attrs.fields_dict(Job))
-    return Seen(record_of(Job, {**found, **{name: {} for name in names}}), names)
+    return Seen(record_of(Job, {**found, **{name: _LEFT_OUT.get(name) for name in names}}), names)
 
 
 def record_of(kind: type[R], found: Mapping[str, Any]) -> R:

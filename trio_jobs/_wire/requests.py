@@ -178,7 +178,7 @@ class GetValue(Request, frozen=True, tag="value"):
     `text` is a piece of its JSON, and `next` the `offset` of the next piece, null after the last one.
 
     `field` is a field of the job, as it was when the job's `last_seq` was `seq`; or `data`, that of the
-    event `seq`; or `args`, the arguments of the job. If it is not kept any more, the reply is the error
+    event `seq`. If it is not kept any more, the reply is the error
     `changed`.
     """
 

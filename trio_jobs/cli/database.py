@@ -49,10 +49,6 @@ class ReadOnlyDatabase(ReadOnlyStore):
         """Return a job."""
         return self._run(self._store.get, job_id)
 
-    def arguments(self, job_id: str) -> str:
-        """Return the arguments of a job, as JSON."""
-        return self._texts("arguments", job_id)[0]
-
     def limits(self) -> Sequence[LimitStatus]:
         """Return the limits of handlers, and those that are pinned."""
         return self._run(self._store.limits)

@@ -34,10 +34,6 @@ class ReadOnly(ABC):
         """Return a job."""
 
     @abstractmethod
-    def arguments(self, job_id: str) -> str | None:
-        """Return the arguments of a job, as JSON; None if they are not told."""
-
-    @abstractmethod
     def page(self, where: Where, limit: int, after: str | None) -> Page:
         """Return a page of the jobs that match, the newest first."""
 

@@ -64,9 +64,6 @@ class ReadOnlyServer(ReadOnly):
     async def _job(self, job_id: str) -> Job:
         return await (await self._jobs.get(job_id)).snapshot()
 
-    def arguments(self, job_id: str) -> None:
-        """Return None: a server does not tell them."""
-
     def page(self, where: Where, limit: int, after: str | None) -> Page:
         """Return a page of the jobs that match, the newest first."""
         ask = partial(self._jobs.find, limit=limit, after=after, newest=True, **search_of(where))

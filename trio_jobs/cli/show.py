@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from .._json.records import plain
-from .._json.values import decode
 from .._model.job import Ended, Event, Job, Kind, Step
 from .._model.retry import NO_RETRY
 from .durations import brief, moment
@@ -23,14 +21,11 @@ def show(job_id: Id, /, *, store: Jobs = DEFAULT_STORE, json: Json = False) -> N
     with open_readonly(store) as seen:
         job = seen.job(seen.resolve(job_id))
         history = seen.history(job.id)
-        args = seen.arguments(job.id)
     if json:
-        json_line(
-            {**plain(job), "args": None if args is None else decode(args), "history": [*map(plain, history)]}
-        )
+        json_line({**plain(job), "history": [*map(plain, history)]})
         return
     line(f"job {job.id}")
-    _print_facts(_facts(job, None if args is None else decode(args)), job)
+    _print_facts(_facts(job), job)
     line("")
     table(("SEQ", "AT", "AFTER", "EVENT", "DETAIL"), _timeline(history))
     if job.error is not None:
@@ -55,11 +50,11 @@ def _print_facts(facts: Iterable[tuple[str, str]], job: Job) -> None:
             line(f"  {name:<10}  {shown}", STYLES[job.state] if name == "state" else "")
 
 
-def _facts(job: Job, args: Any) -> Iterable[tuple[str, str]]:
+def _facts(job: Job) -> Iterable[tuple[str, str]]:
     detail = detail_of(job)
     yield "state", state_of(job) + (f": {detail}" if detail else "")
     yield "handler", job.handler
-    yield "arguments", " ".join(map(as_json, args or ()))
+    yield "arguments", " ".join(map(as_json, job.args or ()))
     if job.result is not None:
         yield "result", as_json(job.result)
     if job.saved is not None:

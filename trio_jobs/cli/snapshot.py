@@ -107,11 +107,6 @@ class ReadOnlyFile(ReadOnlyStore):
         """Return every event of a job."""
         return chunks.read(self._tx, number, 0, _EVERY_ID)
 
-    def arguments(self, job_id: str) -> str:
-        """Return the arguments of a job, as JSON."""
-        ((found,),) = self.ask("SELECT args FROM trio_jobs_job WHERE id = ?", job_id)
-        return str(found)
-
     def handlers(self) -> list[str]:
         """Return the names of the handlers that have had jobs."""
         named = self.ask("SELECT name FROM trio_jobs_total WHERE what = 'handler' GROUP BY name")

@@ -24,6 +24,8 @@ async def whole(link: Link, seen: Seen) -> Job:
     """Return a job with all its values. Raises `Changed`, and what `Link.call` does."""
     job = seen.job
     found = {name: await _value_of(link, job.id, name, job.last_seq) for name in seen.large}
+    if "args" in found:
+        found["args"] = tuple(found["args"])
     return attrs.evolve(job, **found)
 
 

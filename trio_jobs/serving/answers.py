@@ -48,7 +48,7 @@ from .._wire.requests import (
 from .account import Account
 from .operations import JobOperations
 from .options import Caller
-from .values import PIECE, encode_job, made, outweighs
+from .values import ARGS, PIECE, encode_job, made, outweighs
 
 Fields: TypeAlias = Mapping[str, bytes]
 """An answer: the names and the JSON of its fields."""
@@ -58,7 +58,7 @@ _TURN: Final = 100
 """Records that are made into JSON before other tasks have their turn."""
 _TOO_HEAVY: Final = 8 * PAGE_BYTES
 _ROOM: Final[Mapping[type[Any], int]] = {
-    Get: 3 * LARGE + _SMALL,
+    Get: 3 * LARGE + ARGS + _SMALL,
     List: PAGE_BYTES + _SMALL,
     Find: 2 * PAGE_BYTES,
     History: PAGE_BYTES + LARGE,
@@ -165,7 +165,8 @@ def _summary(summary: JobSummary) -> bytes:
     try:
         return encode(f"job {summary.id}", plain(summary))
     except InvalidPayload as error:
-        return to_json(plain(attrs.evolve(summary, progress=None, message=str(error)[:SHOWN])))
+        message = str(error)[:SHOWN]
+        return to_json(plain(attrs.evolve(summary, progress=None, args_text=None, message=message)))
 
 
 async def _history(operations: JobOperations, caller: Caller, request: History) -> Fields:
@@ -219,12 +220,12 @@ def _array(texts: Iterable[bytes]) -> bytes:
 
 async def _listed(job: Job, *, tracebacks: bool) -> bytes:
     message = "it is too large for a list; look it up by its id"
-    if not outweighs((job.result, job.saved, job.metadata), _TOO_HEAVY):
+    if not outweighs((job.result, job.saved, job.metadata, job.args), _TOO_HEAVY):
         try:
             text = await made(partial(encode_job, job, tracebacks=tracebacks, most=_TOO_HEAVY), job)
             if len(text) <= PAGE_BYTES:
                 return text
         except InvalidPayload as error:
             message = str(error)
-    bare = attrs.evolve(job, result=None, saved=None, metadata={}, message=message)
+    bare = attrs.evolve(job, result=None, saved=None, metadata={}, args=None, message=message)
     return encode_job(bare, tracebacks=tracebacks)

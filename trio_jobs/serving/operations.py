@@ -111,7 +111,7 @@ class JobOperations:
         store, readers = inside(jobs)
         self._feeds = Feeds(store, readers, options)
         self._arguments: dict[str, Arguments] = {}
-        self._values = Values(store, lambda job: self._arguments_of(job.handler).encode(job.args))
+        self._values = Values(store)
         self._inputs: dict[str, Inputs] = {}
 
     # ------------------------------------------------------------ submitting

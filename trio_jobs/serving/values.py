@@ -14,18 +14,19 @@ from typing import Any, Final, cast
 import attrs
 import trio
 
-from .._common.errors import UnknownJob
+from .._common.errors import InvalidPayload, UnknownJob
 from .._json.records import plain
-from .._json.values import encode
+from .._json.values import encode, whole, written
 from .._model.job import Event, Job, Kind
 from .._wire.events import LARGE
 from .._wire.requests import BadRequest, GetValue, json_fields
-from ..stores.contract import Store, Submission
-from ..stores.resubmitting import keeper_of
+from ..stores.contract import Store
 from .problems import Refused
 
-FIELDS: Final = ("result", "saved", "metadata")
+FIELDS: Final = ("result", "saved", "metadata", "args")
 """The fields of a job that may have any size."""
+ARGS: Final = 64 * 1024
+"""How many bytes of arguments a job has as JSON; of its other values `LARGE`."""
 _FIXED: Final = frozenset({"metadata", "args"})  # which never change
 PIECE: Final = 256 * 1024
 KEPT: Final = 64 * 2**20
@@ -62,12 +63,27 @@ def encode_job(job: Job, *, tracebacks: bool, most: int = LARGE) -> bytes:
     if job.error is not None and not tracebacks:
         job = attrs.evolve(job, error=attrs.evolve(job.error, traceback=""))
     record = plain(job)
-    texts = {name: encode(f"job {job.id}", record.pop(name)) for name in FIELDS}
-    large = {name: len(text) for name, text in texts.items() if len(text) > most}
+    args = record.pop("args")
+    texts = {name: encode(f"job {job.id}", record.pop(name)) for name in FIELDS if name in record}
+    try:
+        texts["args"] = encode_args(job.id, args)
+    except InvalidPayload:  # of a job in memory, which is shown still
+        texts["args"] = b"null"
+    bound = {"args": min(most, ARGS)}
+    large = {name: len(text) for name, text in texts.items() if len(text) > bound.get(name, most)}
     if large:
         record["large"] = large
     whole = json_fields({name: text for name, text in texts.items() if name not in large})
     return b"%b%b}" % (encode(f"job {job.id}", record)[:-1], whole and b"," + whole)
+
+
+def encode_args(job_id: str, args: tuple[Any, ...] | None) -> bytes:
+    """Return the arguments of a job as JSON, to be shown: their types may be lost.
+
+    Raises:
+        InvalidPayload: JSON cannot hold one.
+    """
+    return whole(args, partial(written, f"the arguments of job {job_id}", typed_keys=True))
 
 
 @attrs.frozen
@@ -104,12 +120,10 @@ class Values:
 
     Args:
         store: The store of the jobs.
-        arguments_of: Returns the arguments of a job as JSON.
     """
 
-    def __init__(self, store: Store, arguments_of: Callable[[Submission], bytes]) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._arguments_of = arguments_of
         self._kept: dict[tuple[str, str, int], Value] = {}
         self._bytes = 0
         self._making = trio.Lock()
@@ -125,7 +139,6 @@ class Values:
             UnknownJob: No job has this id, or it belongs to another owner.
             Refused: The value is not kept any more.
             InvalidPayload: JSON cannot hold it.
-            UnknownHandler: Of arguments, the handler is not known here.
         """
         key = _key(asked)
         if key not in self._kept:
@@ -152,8 +165,7 @@ class Values:
         if owner not in (None, job.owner):
             raise UnknownJob(asked.job)
         if asked.field == "args":
-            submitted = await keeper_of(self._store).submission(asked.job)
-            return Value(job.owner, await made(partial(self._arguments_of, submitted), submitted.args))
+            return Value(job.owner, await made(partial(encode_args, job.id, job.args), job.args))
         value: Any = job.result if asked.field == "result" else job.metadata
         if asked.field == "data":
             value = (await self._event(asked.job, asked.seq)).data

@@ -17,7 +17,7 @@ In the order in which they tell the story:
 from .._common.errors import StoreUnavailable, check_cursor
 from .._common.states import TRANSITIONS, UNSPENT, Transition, sources
 from .._model.job import KIND_OF, PENALTY, TRIMMABLE, Options
-from .._model.summary import PAGE_JOBS, page_of, place_of, summary_of
+from .._model.summary import PAGE_JOBS, page_of, place_of, summary_of, text_of
 from .contract import (
     CRASHES,
     NO_CLAIMS,
@@ -92,6 +92,7 @@ __all__ = [
     "place_of",
     "sources",
     "summary_of",
+    "text_of",
     "waited",
     "waiting_for",
     "wakes",

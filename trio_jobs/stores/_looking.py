@@ -12,8 +12,8 @@ import trio
 from .._common.bell import Bell
 from .._common.errors import UnknownJob, check_cursor
 from .._common.states import State
-from .._model.job import Event, Job, JobEnd
-from .._model.summary import Page
+from .._model.job import Event, Job
+from .._model.summary import JobEnd, Page
 from . import rules
 from ._lanes import Lanes
 from ._queue import Queue

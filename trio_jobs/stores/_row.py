@@ -14,7 +14,7 @@ from .._common.bell import Bell
 from .._common.errors import ErrorRecord
 from .._common.states import Reason, State
 from .._model.job import Ended, Job, Kind, Progress
-from .._model.summary import JobSummary, summary_of
+from .._model.summary import ARGS_READ, JobSummary, summary_of, text_of
 from .contract import Outcome, Submission, Where
 from .log import Log, weigh
 from .rules import WAITING, Restarting, date_of
@@ -127,6 +127,7 @@ class Row:
     resubmitted_as: str | None = None  # the job that it was submitted again as last
     args_bytes: int = 0  # about how many the arguments and the result take, once a list has asked for it
     result_bytes: int = 0
+    args_text: str | None = None
 
     @property
     def behind(self) -> str | None:
@@ -177,7 +178,9 @@ class Row:
 
     def summary(self, epoch: float) -> JobSummary:
         """Return the summary of the job for lists; see `snapshot`."""
-        self.args_bytes = self.args_bytes or weigh(self.submission.args)
+        if not self.args_bytes:
+            self.args_bytes = weigh(self.submission.args)
+            self.args_text = text_of(self.submission.args) if self.args_bytes <= ARGS_READ else None
         if self.state is State.COMPLETED:
             self.result_bytes = self.result_bytes or weigh(self.result)
         return summary_of(
@@ -186,6 +189,7 @@ class Row:
             args_bytes=self.args_bytes,
             result_bytes=self.result_bytes,
             log_bytes=self.log.bytes,
+            args_text=self.args_text,
         )
 
     def size(self) -> int:
@@ -240,4 +244,5 @@ class Row:
             limit_key=options.limit_key,
             resubmitted_from=None if self.submission.again is None else self.submission.again.job_id,
             ready_at=wall(self.ready),
+            args=self.submission.args,
         )

@@ -30,9 +30,9 @@ from .._json.stored import (
 )
 from .._json.values import decode, encode
 from .._model.handler import mark_of
-from .._model.job import DEFAULT, Event, Job, JobEnd, Kind, Options, Priority, Progress
+from .._model.job import DEFAULT, Event, Job, Kind, Options, Priority, Progress
 from .._model.retry import Matcher, Retry
-from .._model.summary import JobSummary, short_progress, shortened
+from .._model.summary import JobEnd, JobSummary, short_progress, shortened
 from .contract import Claim, Submission
 from .rules import WAITING, date_of
 
@@ -42,6 +42,7 @@ _EVERY = Retry().on
 _MOST = 2**63 - 1  # of a number in the file
 _CACHED = 1000  # options, each of
 _LONG = 1000  # characters at most
+_ARGUMENTS: Final = msgspec.json.Decoder(tuple[Any, ...])
 STATES, _PRIORITIES = frozenset(map(str, State)), frozenset(map(int, Priority))
 
 
@@ -226,12 +227,14 @@ class Rows:
         job_id, handler, state, reason, message = map(text, row[:5])
         error, result, attempt, priority, options, metadata = row[5:11]
         owner, key, parent, exclusive, replaced_by, again, behind = map(
-            text, (*row[11:13], *row[22:26], row[27])
+            text, (*row[11:13], *row[22:26], row[28])
         )
         spent, saved, created, started, finished, due, cancel_requested, seq, unconsumed = row[13:22]
         given, fault = self._readable(options, priority, owner, handler or "")
         try:
             why, message = reason_of(reason, message)
+            args, damage = _told(row[27])
+            fault = fault or damage
             return Job(
                 id=job_id or "",
                 handler=handler or "",
@@ -264,6 +267,7 @@ class Rows:
                 limit_key=given.limit_key,
                 resubmitted_from=again,
                 ready_at=_wall(row[26]),
+                args=args,
             )
         except UNREADABLE as error_:
             raise _damaged(job_id, error_) from error_
@@ -284,9 +288,8 @@ class Rows:
     def summary_of(self, row: Sequence[Any]) -> tuple[int, JobSummary]:
         """Return the number of a job and its summary, as far as a row of `SUMMARY` can be read."""
         number, (job_id, handler, state, reason, message) = row[0], map(text, row[1:6])
-        attempt, priority, options, owner, parent, created, *times, seq, args, result, size, progress = row[
-            6:
-        ]
+        attempt, priority, options, owner, parent, created, *times, seq = row[6:17]
+        args, result, size, progress, args_text = row[17:]
         owner, parent = text(owner), text(parent)
         started, finished, due, cancel_requested = map(_wall, times)
         given, fault = self._readable(options, priority, owner, handler or "")
@@ -318,6 +321,7 @@ class Rows:
             args_bytes=args or 0,
             result_bytes=result or 0,
             log_bytes=whole(size),
+            args_text=text(args_text),
         )
 
 
@@ -334,6 +338,14 @@ def _damaged(job_id: str | None, error: Exception) -> StoreCorrupt:
         f"what is stored of job {job_id} is damaged: {error}. No other job is concerned; cancel it, or "
         "remove it once it is over"
     )
+
+
+def _told(data: bytes | str | None) -> tuple[tuple[Any, ...] | None, str]:
+    """Return stored arguments as JSON has them, and ""; or None, and the message about it."""
+    try:
+        return _ARGUMENTS.decode(data or b""), ""
+    except UNREADABLE as error:
+        return None, f"its stored arguments cannot be read: {error}"
 
 
 def _progress_of(data: bytes | None) -> Progress | None:

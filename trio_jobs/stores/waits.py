@@ -13,7 +13,8 @@ from typing import Generic, TypeAlias, TypeVar
 import trio
 
 from .._common.errors import check_cursor
-from .._model.job import Event, Job, JobEnd
+from .._model.job import Event, Job
+from .._model.summary import JobEnd
 from .contract import Claim, Claimant
 from .rows import Rows
 from .signals import Row, Signals

@@ -220,6 +220,17 @@ async def test_a_worker_goes_on(life: str, tmp_path: Path) -> None:
                 assert str(job.message).startswith(f"what is stored of it is damaged: {column}")
 
 
+async def test_damaged_arguments(tmp_path: Path) -> None:
+    """A job whose arguments are damaged is shown still, and its message says so."""
+    path = tmp_path / "jobs.db"
+    async with opened(path) as store:
+        job_id = await bring(store, "over", "o")
+        assert hurt(path, [(Place("trio_jobs_job", "args"), "no text", 1)]) == [True]
+        job = await store.get(job_id)
+        assert (job.state, job.args) == (State.COMPLETED, None)
+        assert str(job.message).startswith("its stored arguments cannot be read: ")
+
+
 TOTALS = Place("trio_jobs_total", "jobs")
 
 

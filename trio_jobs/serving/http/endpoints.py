@@ -254,7 +254,7 @@ async def history(context: ServerContext, request: Request, caller: Caller) -> A
 
 @endpoint(
     "GET",
-    *(f"/v1/jobs/{{id}}/{name}" for name in (*FIELDS, "args")),
+    *(f"/v1/jobs/{{id}}/{name}" for name in FIELDS),
     answers=_VALUE,
     problems=(400, 404, 409, 422),
 )

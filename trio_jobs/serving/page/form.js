@@ -67,7 +67,7 @@ export class SubmitDialog {
 
   /** Show what a job was submitted with. */
   async #prefill(job) {
-    const args = await this.#jobs.value(job, "args"); // refused if the handler is not known any more
+    const args = (await this.#jobs.value(job, "args")) ?? [];
     this.#handler.value = job.handler;
     this.#choose();
     this.#fields.slice(0, args.length).forEach((field, index) => field.write(args[index]));

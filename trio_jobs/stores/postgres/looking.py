@@ -32,12 +32,12 @@ _flag = "t".__eq__
 _JOB: Final = (
     *(str, str, str, str, str, str, str, int, int, str, str, str, str, int),
     *(str, float, float, float, float, float, int, int, str, str, str),
-    *(str, float, str),
+    *(str, float, str, str),
 )
 _SUBMISSION: Final = (str, str, str, str, str, int, str, str)
 _SUMMARY: Final = (
     *(int, str, str, str, str, str, int, int, str, str, str, float),
-    *(float, float, float, float, int, int, int, int, str),
+    *(float, float, float, float, int, int, int, int, str, str),
 )
 _EVENT: Final = (int, int, int, str, float, int, str)
 _TABLES: Final = Tables("trio_jobs.job", "trio_jobs.tag", "trio_jobs.clock()", "JOIN")

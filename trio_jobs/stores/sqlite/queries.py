@@ -9,6 +9,7 @@ from typing import Final
 
 from ..._common.states import State, Transition, sources
 from ..._model.job import PENALTY, Priority
+from ..._model.summary import ARGS_READ, SHOWN
 from ..listing import states_in
 
 # The columns of a snapshot, in the order in which `rows.job_of` takes them.
@@ -16,11 +17,11 @@ _COLUMNS: Final = (
     *("id", "handler", "state", "reason", "message", "error", "result", "attempt", "priority", "options"),
     *("metadata", "owner", "key", "spent", "saved", "created", "started", "finished", "due"),
     *("cancel_requested", "seq", "unconsumed", "parent", "exclusive", "replaced_by"),
-    *("resubmitted_from", "ready"),
+    *("resubmitted_from", "ready", "args"),
 )
 _TEXTS: Final = (
     *("id", "handler", "state", "reason", "message", "error", "result", "options", "metadata", "owner"),
-    *("key", "saved", "parent", "exclusive", "replaced_by", "resubmitted_from", "progress"),
+    *("key", "saved", "parent", "exclusive", "replaced_by", "resubmitted_from", "progress", "args"),
 )
 
 
@@ -70,7 +71,8 @@ SUMMARY: Final = f"""SELECT job.number, {_read("id", "handler", "state", "reason
     END), 1, 200) AS BLOB),
     {_read("attempt", "priority", "options", "owner", "parent", "created")},
     {_read("started", "finished", "due", "cancel_requested", "seq")},
-    octet_length(job.args), octet_length(job.result), {_read("bytes", "progress")}"""
+    octet_length(job.args), octet_length(job.result), {_read("bytes", "progress")},
+    CAST(CASE WHEN octet_length(job.args) <= {ARGS_READ} THEN substr(job.args, 1, {SHOWN}) END AS BLOB)"""
 
 
 def _blocks(name: str, marker: str) -> Mapping[str, str]:

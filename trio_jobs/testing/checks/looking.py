@@ -120,8 +120,23 @@ async def find_and_get_agree(store: Store) -> None:
     await store.finish(next(iter(names)), 1, kit.failed("it failed " * 100))
     for one in await store.find(Where(), kit.ALL):
         job = await store.get(one.id)
-        sizes = {name: getattr(one, name) for name in ("args_bytes", "result_bytes", "log_bytes")}
+        given = ("args_bytes", "result_bytes", "log_bytes", "args_text")
+        sizes = {name: getattr(one, name) for name in given}
         kit.expect("find, then get", one, summary_of(job, **sizes))
+
+
+async def arguments_are_told(store: Store) -> None:
+    """`get` says what a job's arguments are, and `find` their first 200 characters, if they are short."""
+    args = ("a", {"b": [1, None, "é"]})
+    ids = await kit.accept(store, kit.make(*args), kit.make(), kit.make("c" * 300), kit.make("d" * 20_000))
+    found: list[Any] = [[*((await store.get(job_id)).args or ())] for job_id in ids]
+    kit.expect("get, the arguments", found, [[*args], [], ["c" * 300], ["d" * 20_000]])
+    texts = [(one.args_text or "").replace(" ", "") for one in await store.find(Where(), kit.ALL)]
+    kit.expect(
+        "find, the texts of the arguments", texts[:3], ['["a",{"b":[1,null,"é"]}]', "[]", '["' + "c" * 198]
+    )
+    holds = texts[3] in {"", '["' + "d" * 198}  # a store need not read so much
+    kit.ensure("find, the text of large arguments", holds=holds, came=texts[3])
 
 
 async def a_summary_says_how_far_and_how_large(store: Store) -> None:

@@ -3,7 +3,7 @@
 -- name: job
 SELECT id, handler, state, reason, message, error, result, attempt, priority, options, metadata, owner, key, spent,
     saved, created, started, finished, due, cancel_requested, seq, unconsumed, parent, exclusive, replaced_by,
-    resubmitted_from, ready, CASE WHEN behind AND finished IS NULL THEN (
+    resubmitted_from, ready, args, CASE WHEN behind AND finished IS NULL THEN (
         SELECT holder.id FROM trio_jobs.job AS holder
         WHERE holder.exclusive = job.exclusive AND coalesce(holder.owner, '') = coalesce(job.owner, '')
             AND (holder.owner IS NULL) = (job.owner IS NULL) AND NOT holder.behind AND holder.finished IS NULL
@@ -19,7 +19,7 @@ WHERE id = $1;
 -- name: ended
 SELECT id, handler, state, reason, message, error, result, attempt, priority, options, metadata, owner, key, spent,
     saved, created, started, finished, due, cancel_requested, seq, unconsumed, parent, exclusive, replaced_by,
-    resubmitted_from, ready, NULL
+    resubmitted_from, ready, args, NULL
 FROM trio_jobs.job WHERE id = ANY (ARRAY(SELECT unnest($1::text[])));
 
 -- name: submission
@@ -84,7 +84,7 @@ SELECT handler FROM trio_jobs.job WHERE id = $1;
 SELECT job.number, job.id, handler, state, reason,
     left(coalesce(nullif(message, ''), CASE WHEN error IS NOT NULL THEN trio_jobs.told(error) END), 200),
     attempt, priority, options, owner, parent, created, started, finished, due, cancel_requested, seq,
-    octet_length(args), octet_length(result), bytes, progress
+    octet_length(args), octet_length(result), bytes, progress, CASE WHEN octet_length(args) <= 16384 THEN left(args, 200) END
 
 -- name: notify
 SELECT pg_notify($1, $2);
@@ -93,9 +93,6 @@ SELECT pg_notify($1, $2);
 SELECT trio_jobs.fold_news();
 
 -- What the command line asks.
-
--- name: arguments
-SELECT args FROM trio_jobs.job WHERE id = $1;
 
 -- name: handlers
 SELECT name FROM trio_jobs.total WHERE what = 'handler' UNION SELECT name FROM trio_jobs.news WHERE what = 'handler';
