@@ -88,7 +88,9 @@ class Site:
             chat,
             approve,
             alone,
+            family,
             waiting_for(self.steps),
+            numbered_by(self.steps),
         ]
         self._scope, self._stopped = trio.CancelScope(), trio.Event()
         with self._scope:
@@ -142,6 +144,27 @@ def waiting_for(steps: trio.MemoryReceiveChannel[None]) -> Any:
         return total
 
     return wait
+
+
+def numbered_by(steps: trio.MemoryReceiveChannel[None]) -> Any:
+    """Return a handler whose third attempt waits for the test, and then succeeds."""
+
+    @trio_jobs.handler
+    async def numbered(job: trio_jobs.JobContext[str]) -> None:
+        """Send the number of the attempt, and fail the first two."""
+        await job.send(f"of attempt {job.attempt}")
+        if job.attempt < 3:
+            raise RuntimeError(f"attempt {job.attempt} failed")
+        await steps.receive()
+
+    return numbered
+
+
+@trio_jobs.handler
+async def family(job: trio_jobs.JobContext[None], totals: list[int]) -> None:
+    """Start a child for each number, one after the other."""
+    for total in totals:
+        await (await job.spawn(count, total)).result()
 
 
 @trio_jobs.handler

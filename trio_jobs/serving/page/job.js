@@ -4,8 +4,10 @@
  * @module job
  */
 
+import { Attempts } from "./attempts.js";
 import { InputBox } from "./inputs.js";
-import { Output, PAGE } from "./output.js";
+import { copy, Output, PAGE } from "./output.js";
+import { Related } from "./related.js";
 import { Timeline } from "./timeline.js";
 import { between, bytes, count, duration, element, full, make, moment, say, sayOrHide, writeTag } from "./text.js";
 
@@ -25,6 +27,8 @@ export class JobView {
   #shown = 0; // the number of the shown job: answers for an earlier one are dropped
   #output = new Output();
   #inputs = new InputBox();
+  #attempts = new Attempts();
+  #related = new Related();
   #timeline = new Timeline();
   #addTag;
 
@@ -56,6 +60,8 @@ export class JobView {
       this.#output.show(this.#jobs, job, after);
       this.#timeline.clear();
       this.#timeline.add(history.map(sized));
+      this.#attempts.clear(this.#jobs, id);
+      this.#attempts.add(history.map(sized));
       this.#progress(null);
       this.#render(job);
       if (history.some((event) => event.kind === "inputs_ended")) this.#inputs.end();
@@ -72,6 +78,7 @@ export class JobView {
       if (shown !== this.#shown || events.length === 0) return;
       this.#output.add(events);
       this.#timeline.add(events);
+      this.#attempts.add(events);
       for (const event of events) {
         if (event.kind === "progress") this.#progress(event.data);
         if (event.kind === "started") this.#progress(null);
@@ -123,6 +130,7 @@ export class JobView {
     this.#inputs.show(job);
     this.#outcome(job);
     this.#facts(job);
+    this.#related.show(this.#jobs, job);
     this.#time();
     document.title = `${job.handler} ${job.state} – trio_jobs`;
   }
@@ -179,7 +187,7 @@ export class JobView {
     const limits = Object.entries(job.timeouts).filter(([, seconds]) => seconds !== null);
     const tags = Object.entries(job.tags).map(([name, value]) => this.#tag(name, value));
     const facts = [
-      ["Id", job.id],
+      ["Id", [copied(job.id)]],
       ["Tags", tags.length ? tags : null],
       ["Attempt", job.attempt > 0 && `${job.attempt}${job.retry.attempts > 1 ? ` of ${job.retry.attempts}` : ""}`],
       ["Priority", job.priority],
@@ -236,6 +244,15 @@ export class JobView {
 
 /** Return an event as it is shown: with the size of data that was left out. */
 const sized = (event) => (event.large === undefined ? event : { ...event, data: `(${bytes(event.large)})` });
+
+/** Make a button that copies its own text. */
+function copied(text) {
+  const button = make("button", "tag", text);
+  button.type = "button";
+  button.title = "Copy";
+  button.addEventListener("click", () => copy(button, text));
+  return button;
+}
 
 function link(id) {
   const made = make("a", "", id);

@@ -5,13 +5,13 @@
  */
 
 import { line, Log, PART, sizeOf } from "./log.js";
+import { range } from "./range.js";
 import { count, element, say, sayOrHide } from "./text.js";
 
 /** @typedef {import("./records.js").JobEvent} JobEvent */
 
 export const PAGE = 5_000; // events of a job's log that are requested at once
 const LONGEST_PAUSE = 2_000; // milliseconds of a replay in which nothing happens
-const BRIEFLY = { whole: false };
 
 const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
 
@@ -74,21 +74,10 @@ export class Output {
     this.#tell();
   }
 
-  /** Read a part of the log, piece by piece; it ends early if another part is to be shown. */
-  async *#range(after, last) {
+  /** Read a part of the log, piece by piece, as long as that is what is to be shown. */
+  #range(after, last) {
     const shown = this.#shown;
-    if (after >= last) return;
-    const follow = this.#jobs.follow(this.#job.id, { after, ...BRIEFLY });
-    try {
-      for (let at = after; at < last; ) {
-        const events = await follow.take();
-        if (events.length === 0 || shown !== this.#shown) return;
-        yield events.filter(({ seq, first = seq }) => first <= last);
-        at = events[events.length - 1].seq;
-      }
-    } finally {
-      follow.return();
-    }
+    return range(this.#jobs, this.#job.id, after, last, () => shown === this.#shown);
   }
 
   /** Do what a button asks for, once at a time. */

@@ -98,7 +98,7 @@ function about({ kind, data, attempt }) {
 }
 
 /** Return why an attempt or a job ended, and when the next attempt is due. */
-function ending({ reason, message, error, delay }) {
+export function ending({ reason, message, error, delay }) {
   const what = error ? `${error.type}: ${error.message}` : message;
   const parts = [what ? brief(what) : String(reason)];
   if (delay !== null && delay !== undefined) parts.push(`next in ${duration(delay)}`);
