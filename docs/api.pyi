@@ -64,17 +64,20 @@ def handler(
     timeout: float | None = None,
     timeouts: Timeouts | None = None,
     retry: Retry | None = None,
-    priority: Priority | None = None,
+    priority: Priority | PriorityName | None = None,
     inputs: Any = None,
     limits: Iterable[str | Limit] = (),
     service: Restart | None = None,
 ) -> Any: ...
 
+PriorityName = Literal["urgent", "high", "normal", "low"]
+StateName = Literal["queued", "running", "retrying", "completed", "failed", "cancelled"]
+
 class SubmitOptions(TypedDict, total=False):
     timeout: float | None
     timeouts: Timeouts
     retry: Retry
-    priority: Priority | int
+    priority: Priority | PriorityName | int
     delay: float
     run_at: datetime
     tags: Mapping[str, str]
@@ -99,7 +102,7 @@ class SpawnOptions(TypedDict, total=False):
     metadata: Mapping[str, Any]
 
 class Filter(TypedDict, total=False):
-    state: State | Iterable[State]
+    state: State | StateName | Iterable[State | StateName]
     tags: Mapping[str, str]
     handler: str
     owner: str
@@ -109,7 +112,7 @@ class Filter(TypedDict, total=False):
     id_prefix: str  # what its id begins with
 
 class Search(TypedDict, total=False):
-    state: State | Iterable[State]
+    state: State | StateName | Iterable[State | StateName]
     tags: Mapping[str, str]
     handler: str
     owner: str
@@ -117,7 +120,7 @@ class Search(TypedDict, total=False):
     older_than: float
     newer_than: float
     id_prefix: str
-    reason: Reason
+    reason: Reason | str
 
 class LoopWatch:
     blocked: Mapping[str, Blocked]  # by place

@@ -162,7 +162,7 @@ class NotComparable:
         ({"linger": -1}, ValueError, r"^linger must be at least 0"),
         ({"run_at": datetime(2030, 1, 1)}, ValueError, r"^run_at must know its time zone"),  # noqa: DTZ001
         ({"run_at": 5}, TypeError, r"^run_at takes a datetime; got 5"),
-        ({"priority": 4}, ValueError, r"^priority must be one of URGENT \(0\), HIGH \(1\), .*; got 4"),
+        ({"priority": 4}, ValueError, r"^priority must be one of 'urgent' \(0\), 'high' \(1\), .*; got 4"),
         ({"priority": -1}, ValueError, r"^priority must be one of"),
         ({"priority": "HIGH"}, ValueError, r"^priority must be one of"),
         ({"priority": True}, ValueError, r"^priority must be one of"),

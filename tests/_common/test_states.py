@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from trio_jobs import Kind, Reason, State
-from trio_jobs._common.states import KEEPS_RANK, UNFINISHED
+from trio_jobs._common.states import KEEPS_RANK, UNFINISHED, StateName
 from trio_jobs.stores import KIND_OF, TRANSITIONS, UNSPENT, Transition, sources
 from trio_jobs.testing.fold import NEXT
 
@@ -24,6 +25,11 @@ def test_the_table_is_the_designs() -> None:
     }
     assert found == NEXT
     assert set(TRANSITIONS) == set(State)
+
+
+def test_type_checkers_know_the_states_by_name() -> None:
+    """What type checkers take for a state is the value of one, and the other way round."""
+    assert get_args(StateName) == tuple(State)
 
 
 def test_what_is_not_finished() -> None:

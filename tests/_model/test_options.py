@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from trio_jobs import Debounce, InvalidPayload, Priority, Retry, Timeouts
 from trio_jobs._model.job import Policy
-from trio_jobs._model.options import SpawnOptions, SubmitOptions, build, build_once
+from trio_jobs._model.options import PriorityName, SpawnOptions, SubmitOptions, build, build_once
 from trio_jobs.stores import Options
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -36,6 +36,7 @@ GOOD: list[tuple[str, Any, str, Any]] = [
     ("retry", Retry(attempts=2), "retry", Retry(attempts=2)),
     ("priority", Priority.URGENT, "priority", Priority.URGENT),
     ("priority", 1, "priority", Priority.HIGH),
+    *(("priority", name, "priority", Priority[name.upper()]) for name in get_args(PriorityName)),
     ("delay", 0, "delay", 0.0),
     ("delay", 90, "delay", 90.0),
     ("run_at", NOON, "run_at", NOON),
@@ -118,22 +119,22 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"priority": 4},
         ValueError,
-        "priority must be one of URGENT (0), HIGH (1), NORMAL (2), LOW (3); got 4",
+        "priority must be one of 'urgent' (0), 'high' (1), 'normal' (2), 'low' (3); got 4",
     ),
     (
         {"priority": True},
         ValueError,
-        "priority must be one of URGENT (0), HIGH (1), NORMAL (2), LOW (3); got True",
+        "priority must be one of 'urgent' (0), 'high' (1), 'normal' (2), 'low' (3); got True",
     ),
     (
-        {"priority": "high"},
+        {"priority": "soon"},
         ValueError,
-        "priority must be one of URGENT (0), HIGH (1), NORMAL (2), LOW (3); got 'high'",
+        "priority must be one of 'urgent' (0), 'high' (1), 'normal' (2), 'low' (3); got 'soon'",
     ),
     (
         {"priority": -1},
         ValueError,
-        "priority must be one of URGENT (0), HIGH (1), NORMAL (2), LOW (3); got -1",
+        "priority must be one of 'urgent' (0), 'high' (1), 'normal' (2), 'low' (3); got -1",
     ),
     ({"delay": -1}, ValueError, "delay must be at least 0; got -1"),
     ({"delay": math.inf}, ValueError, "delay must be finite; got inf"),

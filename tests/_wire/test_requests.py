@@ -42,7 +42,7 @@ def options(**fields: Any) -> dict[str, Any]:
         ({"timeout": None}, {"timeout": None}),
         ({"timeouts": {"idle": 2}}, {"timeouts": Timeouts(idle=2.0)}),
         ({"retry": {"attempts": 3}}, {"retry": Retry(3, on=OSError)}),
-        ({"priority": "high"}, {"priority": Priority.HIGH}),
+        ({"priority": "high"}, {"priority": "high"}),
         ({"tags": {"a": "b"}, "metadata": {"c": [1]}}, {"tags": {"a": "b"}, "metadata": {"c": [1]}}),
         ({"run_at": "2030-01-01T00:00:00Z"}, {"run_at": datetime(2030, 1, 1, tzinfo=UTC)}),
         ({"key": "k", "owner": "me", "when_unread": "cancel", "linger": 1, "delay": 2},) * 2,

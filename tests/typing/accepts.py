@@ -102,6 +102,7 @@ async def submitting(jobs: JobRegistry) -> None:
     assert_type(await jobs.submit(bare, 1), JobHandle[str, int])
     assert_type(await jobs.submit(marked, 1), JobHandle[str, str])
     assert_type(await bare(_context(), 1), int)
+    await jobs.submit(bare, 1, priority="high")
     await jobs.submit(functools.partial(generate, prompt="hi"))
     await jobs.submit(
         generate,
@@ -159,6 +160,8 @@ async def looking(jobs: JobRegistry) -> None:
     assert_type(await jobs.get("id"), JobHandle[Any, Any])
     assert_type(await jobs.find(state=State.FAILED, tags={"a": "b"}, limit=5), Page)
     assert_type(await jobs.find(state={State.FAILED, State.CANCELLED}), Page)
+    assert_type(await jobs.find(state="running", reason="snoozed"), Page)
+    assert_type(await jobs.find(state=["failed", State.CANCELLED]), Page)
     assert_type(await jobs.count(handler="generate", owner="me", parent="id"), int)
     assert_type(await jobs.cancel("id", grace=1), CancelReport)
     assert_type(await jobs.cancel_where("why", state=State.QUEUED), int)

@@ -70,6 +70,8 @@ async def watching(handle: JobHandle[str, int]) -> None:
 async def looking(jobs: JobRegistry) -> None:
     await jobs.find(tag={"user": "7"})  # type: ignore[call-arg]
     await jobs.find(state=5)  # type: ignore[arg-type]
+    await jobs.find(state="done")  # type: ignore[arg-type]
+    await jobs.find(state=["running", "done"])  # type: ignore[list-item]
     await jobs.find(5)  # type: ignore[call-arg]
     job = await (await jobs.get("id")).snapshot()
     job.state = State.FAILED  # type: ignore[misc]

@@ -18,7 +18,7 @@ Three choices are worth their reasons:
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +38,10 @@ class State(StrEnum):
     def over(self) -> bool:
         """Whether no transition leaves this state."""
         return not TRANSITIONS[self]
+
+
+StateName: TypeAlias = Literal["queued", "running", "retrying", "completed", "failed", "cancelled"]
+"""The value of a `State`, for type checkers, which do not know that it is one."""
 
 
 class Transition(StrEnum):

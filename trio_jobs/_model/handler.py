@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from .._common.errors import quoted
 from .._common.validate import text
 from .job import DEFAULT, Options, Priority, Timeouts
-from .options import build
+from .options import PriorityName, build
 from .retry import Retry
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def handler(
     timeout: float | None = None,
     timeouts: Timeouts | None = None,
     retry: Retry | None = None,
-    priority: Priority | None = None,
+    priority: Priority | PriorityName | None = None,
     inputs: Any = None,
     limits: Iterable[str | Limit] = (),
     service: Restart | None = None,
@@ -68,7 +68,7 @@ def handler(
     timeout: float | None = None,
     timeouts: Timeouts | None = None,
     retry: Retry | None = None,
-    priority: Priority | None = None,
+    priority: Priority | PriorityName | None = None,
     inputs: Any = None,
     limits: Iterable[str | Limit] = (),
     service: Restart | None = None,

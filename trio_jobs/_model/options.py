@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, TypedDict, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, cast, get_args
 
 import attrs
 
@@ -16,6 +16,8 @@ from .retry import Retry
 if TYPE_CHECKING:  # few programs put jobs off
     from .exclusive import Debounce
 
+PriorityName: TypeAlias = Literal["urgent", "high", "normal", "low"]
+"""The name of a `Priority`, in their order."""
 LIMIT_KEY: Final = 256
 """How many characters a `limit_key` has at most."""
 
@@ -41,7 +43,7 @@ class SubmitOptions(SpawnOptions, total=False):
 
     Attributes:
         retry: How often, when and after what the job runs again.
-        priority: How soon it is claimed among the jobs that are due.
+        priority: How soon it is claimed among the jobs that are due: a `Priority`, its name or its number.
         delay: Seconds until it is due.
         run_at: When it is due, as an aware datetime; in place of `delay`.
         key: Idempotency key: submitting the same again gives the same job.
@@ -58,7 +60,7 @@ class SubmitOptions(SpawnOptions, total=False):
     """
 
     retry: Retry
-    priority: Priority | int
+    priority: Priority | PriorityName | int
     delay: float
     run_at: datetime
     key: str | None
@@ -80,8 +82,11 @@ def _record(kind: type[Any], value: object, hint: str = "") -> Any:
 def _priority(value: object) -> Priority:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(Priority):
         return Priority(value)
-    names = ", ".join(f"{one.name} ({one.value})" for one in Priority)
-    raise ValueError(f"priority must be one of {names}; got {quoted(value)}")
+    names = get_args(PriorityName)
+    if isinstance(value, str) and value in names:
+        return Priority(names.index(value))
+    known = ", ".join(f"{name!r} ({number})" for number, name in enumerate(names))
+    raise ValueError(f"priority must be one of {known}; got {quoted(value)}")
 
 
 def _run_at(value: object) -> datetime:

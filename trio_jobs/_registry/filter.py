@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict, cast
 
-from .._common.states import UNFINISHED, Reason, State
+from .._common.states import UNFINISHED, Reason, State, StateName
 from .._common.validate import choice, number, tags, text
 from .._model.job import REPEATED
 from .._model.summary import PAGE_JOBS, JobSummary
@@ -26,7 +26,7 @@ class Filter(TypedDict, total=False):
     """Selects jobs; a job must match every field that is given.
 
     Attributes:
-        state: One state, or several.
+        state: One state, or several, each a `State` or its name.
         tags: Tags that the job must have, perhaps among others.
         handler: The handler's name.
         owner: The owner.
@@ -36,7 +36,7 @@ class Filter(TypedDict, total=False):
         id_prefix: What its id begins with.
     """
 
-    state: State | Iterable[State]
+    state: State | StateName | Iterable[State | StateName]
     tags: Mapping[str, str]
     handler: str
     owner: str
@@ -53,7 +53,7 @@ class Search(Filter, total=False):
         reason: Why a job is in its state; with `awaiting_input`, those that wait for an input.
     """
 
-    reason: Reason
+    reason: Reason | str
 
 
 async def every(store: Store, where: Where) -> list[JobSummary]:

@@ -10,7 +10,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from .._common.validate import TAG_NAME, TAG_VALUE, TAGS
 from .._model.exclusive import Debounce
-from .._model.job import Policy, Priority, Timeouts
+from .._model.job import Policy, Timeouts
+from .._model.options import PriorityName
 from .._model.retry import Retry
 
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -18,7 +19,6 @@ Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=10**10)]
 LONGEST_KEY: Final = 256
 _TagName: TypeAlias = Annotated[str, Meta(max_length=TAG_NAME)]
 _TagValue: TypeAlias = Annotated[str, Meta(max_length=TAG_VALUE)]
-PriorityName: TypeAlias = Literal["urgent", "high", "normal", "low"]
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,8 +85,6 @@ class SubmitOptions(Strict, frozen=True):
             found["timeouts"] = Timeouts(**msgspec.structs.asdict(self.timeouts))
         if isinstance(self.retry, RetryOptions):
             found["retry"] = Retry(**msgspec.structs.asdict(self.retry), on=retry.on)
-        if isinstance(self.priority, str):
-            found["priority"] = Priority[self.priority.upper()]
         if isinstance(self.on_busy, DebounceOptions):
             found["on_busy"] = Debounce(**msgspec.structs.asdict(self.on_busy))
         return found

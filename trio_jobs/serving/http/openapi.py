@@ -15,12 +15,12 @@ from msgspec import UNSET, Meta, UnsetType
 
 from ..._model.job import CancelReport, Event, Job, Statistics
 from ..._model.limits import Limit, LimitStatus
+from ..._model.options import PriorityName
 from ..._model.retry import Retry
 from ..._model.schedule import Missed, ScheduleStatus
 from ..._model.summary import JobSummary
 from ..._registry.bulk import BulkReport
 from ..._wire.errors import CODES
-from ..._wire.options import PriorityName
 from ..._wire.requests import BulkBody, HandlerNames, NewInputs, NewJob
 from ..overview import Overview
 from ..problems import PROBLEM_TYPE
