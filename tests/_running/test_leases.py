@@ -518,7 +518,7 @@ async def test_a_burst_is_one_call(autojump_clock: MockClock) -> None:
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        ({"store": object()}, TypeError, "an address such as 'memory://', or a Store"),
+        ({"store": object()}, TypeError, "an address, such as 'sqlite:///jobs.db', or a Store"),
         ({"lease": 0}, ValueError, "more than 0"),
         ({"lease": "x"}, TypeError, "lease"),
     ],

@@ -41,8 +41,8 @@ DAMAGED = [
         "a page continues behind a wrong number",
         "one damaged tag, and no search by tags ends",
         "stores/listing.py",
-        '(f"< {_LAST} AND {{}} >", "number")',
-        '(">", "number")',
+        '(f"< {_LAST} AND {{}} >", order)',
+        '(">", order)',
         "damage",
     ),
 ]

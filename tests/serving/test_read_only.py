@@ -8,8 +8,8 @@ from typing import Any, get_args
 import pytest
 
 from tests.serving.place import Place, bearer, by_token, place
+from tests.wire import AnyRequest
 from trio_jobs import Schedule
-from trio_jobs._wire.requests import AnyRequest
 from trio_jobs.serving import Caller
 
 WHERE: dict[str, Any] = {"state": "running"}

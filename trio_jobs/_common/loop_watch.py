@@ -23,6 +23,7 @@ from .validate import number
 
 logger: Final = logging.getLogger("trio_jobs.loop")
 _ASYNC: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_frames: Final = sys._current_frames  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # documented
 _Said: TypeAlias = Literal["answer", "left"]
 _Calls: TypeAlias = list[tuple[FrameType, int]]
 
@@ -107,8 +108,8 @@ class LoopWatch:
         self._token.run_sync_soon(self._said.put, "answer")
         if (said := self._hear(self._threshold)) is not None:
             return said
-        frames = sys._current_frames()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # documented
-        calls = list(traceback.walk_stack(frames[self._loop]))
+        # A variable for all frames would be in one of them, and that circle keeps what they refer to alive.
+        calls = list(traceback.walk_stack(_frames()[self._loop]))
         # If it has answered by now, it may have gone on before it was looked at.
         return self._hear(0) or self._blame(asked, calls)
 
