@@ -213,6 +213,32 @@ def test_locals_are_freed_in_the_thread_of_the_loop(heard: Heard) -> None:
     assert trio.run(main) == [threading.get_ident()]
 
 
+class Answers(trio.abc.Instrument):
+    """Counts how often the loop ran what a thread had it run."""
+
+    def __init__(self) -> None:
+        self.left = 5
+        self.all = trio.Event()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if "run_sync_soon" in task.name:
+            self.left -= 1
+            if not self.left:
+                self.all.set()
+
+
+def test_a_loop_that_answers() -> None:
+    """A loop that is free is asked again and again."""
+    answers = Answers()
+
+    async def main() -> None:
+        async with trio_jobs.watch_loop(SHORT):
+            await answers.all.wait()
+
+    trio.run(main, instruments=[answers])
+    assert answers.left <= 0
+
+
 def test_leaving() -> None:
     """Leaving ends the thread, also if it is cancelled; what the block raised comes out as it is."""
     threads: list[threading.Thread] = []

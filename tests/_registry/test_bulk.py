@@ -137,6 +137,7 @@ async def test_what_is_old_is_removed(autojump_clock: MockClock, store: str, tmp
         await jobs.submit(hang)
         assert await jobs.count(older_than=5) == len(await jobs.find(older_than=5)) == 2
         assert await jobs.count(older_than=5, state=State.RUNNING) == 0
+        assert await jobs.count(newer_than=5, state=["completed", "failed"]) == 2
         assert await jobs.remove_where(older_than=5, tags={"a": "c"}) == 0
         assert await jobs.remove_where(older_than=5) == 2
         assert await jobs.remove_where(state=[State.FAILED, State.RUNNING]) == 1
@@ -144,6 +145,8 @@ async def test_what_is_old_is_removed(autojump_clock: MockClock, store: str, tmp
         assert await jobs.count() == 1
         with pytest.raises(ValueError, match="older_than"):
             await jobs.count(older_than=-1)
+        with pytest.raises(ValueError, match="newer_than"):
+            await jobs.count(newer_than=-1)
 
 
 @STORES
