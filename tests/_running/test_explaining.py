@@ -113,7 +113,7 @@ async def test_limit(autojump_clock: MockClock) -> None:
         assert line.startswith("no job may start now under the limit rests_alone[0] a b: at most ")
         assert line.endswith(": at most 1 at once, 2 per second for each key; 1 run in all")
         job = await handle.snapshot()
-    # A client does not know what the limit says.
+    # A client who does not see all jobs is not told how many run under it.
     assert explained(job, Known()).splitlines()[1:] == ["  " + line.partition(":")[0]]
 
 
@@ -148,16 +148,28 @@ async def test_worker(autojump_clock: MockClock) -> None:
 
 
 def test_an_unknown_handler(tmp_path: Path) -> None:
-    """In a file, a job whose handler this registry was not given is explained by that."""
+    """In a file, a job whose handler this registry was not given is explained by that; and by whether a
+    worker has ever had it, as far as the file has jobs of it."""
 
-    async def main() -> str:
+    async def main() -> tuple[list[str], list[str], str]:
         file = f"sqlite:///{tmp_path / 'jobs.db'}"
-        async with open_registry(file, handlers=[rests], capacity=0) as jobs:
-            job_id = (await jobs.submit(rests)).id
+        async with open_registry(file, handlers=[fails], capacity=0) as jobs:
+            waiting = (await jobs.submit(fails)).id
+        async with open_registry(file, handlers=[rests]) as jobs:
+            first = (await (await jobs.get(waiting)).explain()).splitlines()
         async with open_registry(file, handlers=[fails]) as jobs:
-            return await (await jobs.get(job_id)).explain()
+            await (await jobs.get(waiting)).wait()
+        async with open_registry(file, handlers=[fails], capacity=0) as jobs:
+            then = (await (await jobs.submit(fails)).explain()).splitlines()
+        return first, then, waiting
 
-    assert trio.run(main).endswith("\n  this registry has no handler rests")
+    first, then, waiting = trio.run(main)
+    assert first[2:] == [
+        "  this registry has no handler fails",
+        "  none of fails that is kept has ever started: maybe no worker has this handler",
+    ]
+    assert then[2] == "  this registry runs no jobs: its capacity is 0"
+    assert then[3].startswith(f"  the newest of fails that has started is {waiting}, at 20")
 
 
 async def test_running(autojump_clock: MockClock) -> None:
@@ -188,7 +200,7 @@ def test_elsewhere(tmp_path: Path) -> None:
         file = f"sqlite:///{tmp_path / 'jobs.db'}"
         async with (
             open_registry(file, handlers=[rests], name="there", lease=60) as there,
-            open_registry(file, handlers=[rests], capacity=0) as here,
+            open_registry(file, handlers=[rests], capacity=0, name="here") as here,
         ):
             handle = await there.submit(rests)
             async with handle.events() as events:
@@ -198,7 +210,10 @@ def test_elsewhere(tmp_path: Path) -> None:
             return [(await (await one.get(handle.id)).explain()).splitlines() for one in (here, there)]
 
     here, there = trio.run(main)
-    assert here[1:] == ["  worker: there", "  it does not run in this process, which cannot look into it"]
+    assert here[1:] == [
+        "  worker: there",
+        "  it does not run in this process, here, which cannot look into it",
+    ]
     assert there[2] == "  attempt 1 runs in this process, which renews its lease of 60s"
 
 

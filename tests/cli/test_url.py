@@ -65,6 +65,37 @@ def test_every_command_about_jobs_speaks_to_a_server(cli: Any) -> None:
 
 
 @pytest.mark.deep
+@pytest.mark.parametrize("address", ["sqlite:///jobs.db", "postgresql"])
+def test_what_a_job_does_elsewhere_is_explained(
+    cli: Any, address: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`explain --url` shows the stacks of a job that runs in the server's process, but of one that runs in
+    another worker's, or without `--tracebacks`, none; the store itself knows of no stacks."""
+    store = request.getfixturevalue("postgres_url") if address == "postgresql" else address
+    monkeypatch.setenv("TRIO_JOBS_STORE", store)
+    cli.submit("add", "1", "2")  # which makes the database, before others open it
+    _, url = cli.start_server("--tracebacks", "--capacity", "1", "--log-level", "error")
+    job_id = cli.start_job("endless")
+    out = cli("explain", job_id[:10], "--url", url)[1]
+    assert out.startswith(f"job {job_id} (endless): running\n  worker: w\n  attempt 1 runs in this process")
+    assert "await trio.sleep_forever()\n" in out
+    waits = cli.submit("endless")
+    out = cli("explain", waits, "--url", url)[1]
+    assert f"all slots of this registry are taken, 1, by\n    endless {job_id}\n" in out
+    assert f"  the newest of endless that has started is {job_id}, at 20" in out
+
+    _, other = cli.start_server("--capacity", "0", "--log-level", "error")
+    out = cli("explain", job_id, "--url", other)[1]
+    assert out.splitlines()[1:] == [
+        "  worker: w",
+        "  it does not run in this process, w, which cannot look into it",
+    ]
+    assert "sleep_forever" not in cli("explain", job_id)[1]
+    spare = cli.submit("stubborn")
+    assert "  none of stubborn that is kept has ever started" in cli("explain", spare)[1]
+
+
+@pytest.mark.deep
 def test_pauses_and_schedules_of_a_server(cli: Any) -> None:
     """A handler is paused and resumed over a server; its schedules are listed, paused and triggered."""
     _, url = cli.start_server()

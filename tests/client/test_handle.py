@@ -51,6 +51,22 @@ def test_the_former_name_of_its_handles() -> None:
         _ = client.LocalHandle  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("tracebacks", [True, False])
+async def test_what_a_job_does_is_explained_by_its_server(tracebacks: bool) -> None:
+    """A client's explanation of a job that runs is the server's, which looks into its tasks; with their
+    stacks only if clients see tracebacks."""
+    async with site(tracebacks=tracebacks) as (jobs, url), connect(url) as remote:
+        here = await jobs.submit(forever, timeout=60)
+        there = await remote.get(here.id)
+        async with there.stream() as tokens:
+            assert await tokens.receive() == "begun"
+            lines = (await there.explain()).splitlines()
+            assert lines[2].startswith("  attempt 1 runs in this process")
+            assert "readers in this process" in lines[4]
+            assert ("  its tasks, innermost call last:" in lines) == tracebacks
+            assert any("await trio.sleep_forever()" in line for line in lines) == tracebacks
+
+
 @pytest.mark.parametrize(
     ("fn", "args", "options"),
     [

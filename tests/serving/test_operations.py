@@ -35,6 +35,7 @@ from trio_jobs import (
     Job,
     JobRegistry,
     KeyConflict,
+    Limit,
     Priority,
     Retry,
     State,
@@ -272,6 +273,32 @@ async def test_submitting_again(autojump_clock: MockClock) -> None:
         await unserved.wait()
         with pytest.raises(UnknownHandler, match="lost"):
             await operations.resubmit(ANYBODY, Resubmit(1, unserved.id))
+
+
+async def test_explanations(autojump_clock: MockClock) -> None:
+    """A caller has its own jobs explained; one who does not see all jobs is told nothing of others."""
+    limited = [Limit(at_once=1)]
+
+    @handler(limits=limited)
+    async def alone(job: Any) -> None:
+        await trio.sleep_forever()
+
+    async with open_registry(handlers=[hang, alone], capacity=2) as jobs:
+        operations = operations_of(jobs)
+        first, second = [await operations.submit(BOB, new(name)) for name in ("hang", "alone")]
+        third, fourth = [await operations.submit(ANN, new(name)) for name in ("hang", "alone")]
+        await wait_all_tasks_blocked()
+        texts = {
+            caller: [await operations.explain(caller, one) for one in (third, fourth)]
+            for caller in (ANN, ANYBODY)
+        }
+        assert f"hang {first}" in texts[ANYBODY][0]
+        assert "1 at once; 1 run in all" in texts[ANYBODY][1]
+        assert texts[ANN][0].endswith("\n  all slots of this registry are taken")
+        assert texts[ANN][1].endswith("\n  no job may start now under the limit alone[0]")
+        assert not any(one in text for text in texts[ANN] for one in (first, second))
+        with pytest.raises(UnknownJob):
+            await operations.explain(ANN, first)
 
 
 async def test_the_arguments_of_a_job(autojump_clock: MockClock) -> None:

@@ -122,7 +122,8 @@ class JobHandle(Generic[T_co, R_co]):
         The text is some lines for people, and may change; `snapshot` has the facts. Of a job that waits, it
         has what that waits for, see `Job.waiting_for`, with what the store and this registry know of it. Of
         one that runs in this process, it has the deadlines, the readers here, and its tasks' stacks. What
-        runs elsewhere cannot be looked into; of a job on a server, the text has what its snapshot says.
+        runs elsewhere cannot be looked into. For a job on a server, the server answers, so this process is
+        the server's; the stacks are in it if that has the option `tracebacks`.
         """
         return await self._access.explain(self.id)
 

@@ -99,6 +99,12 @@ class Get(Request, frozen=True, tag="get"):
     job: JobId
 
 
+class Explain(Request, frozen=True, tag="explain"):
+    """Ask why a job does not run, or what it is doing. The reply has `text`, lines for people."""
+
+    job: JobId
+
+
 class WhereFields(Strict, frozen=True, omit_defaults=True):
     """The fields that select jobs.
 
@@ -298,6 +304,7 @@ AnyRequest: TypeAlias = (
     Submit
     | Resubmit
     | Get
+    | Explain
     | List
     | Bulk
     | Find

@@ -60,10 +60,6 @@ class ReadOnly(ABC):
     def pauses(self) -> Pauses:
         """Return what is paused."""
 
-    def limits(self) -> Sequence[LimitStatus]:
-        """Return the limits of handlers, and those that are pinned; none if they are not told."""
-        return ()
-
     @abstractmethod
     def size(self) -> int | None:
         """Return how many bytes the store takes on the disk; None if that is not told."""
@@ -71,6 +67,10 @@ class ReadOnly(ABC):
     @abstractmethod
     def history(self, job_id: str) -> list[Event]:
         """Return the events of a job but for tokens, progress and inputs."""
+
+    @abstractmethod
+    def explain(self, job_id: str) -> str:
+        """Say why a job does not run, or what it is doing."""
 
     # ------------------------------------------------------------ ids
 
@@ -111,6 +111,19 @@ class ReadOnly(ABC):
 
 class ReadOnlyStore(ReadOnly):
     """Answers also what only the store itself tells, and no server."""
+
+    @abstractmethod
+    def limits(self) -> Sequence[LimitStatus]:
+        """Return the limits of handlers, and those that are pinned."""
+
+    def explain(self, job_id: str) -> str:
+        """Say why a job does not run, or what it is doing, as far as the store knows it."""
+        from .._running.explaining import NEWEST, Known, explained, have_started, started
+
+        job = self.job(job_id)
+        holder = None if job.behind is None else self.job(job.behind)
+        more = started(job, self.page(have_started(job), NEWEST, None))
+        return explained(job, Known(holder, self.limits(), self.pauses(), more))
 
     # ------------------------------------------------------------ what `check` looks at
 

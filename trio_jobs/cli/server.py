@@ -94,6 +94,13 @@ class ReadOnlyServer(ReadOnly):
     async def _history(self, job_id: str) -> list[Event]:
         return await (await self._jobs.get(job_id)).history()
 
+    def explain(self, job_id: str) -> str:
+        """Say why a job does not run, or what it is doing, as the server knows it."""
+        return self._run(self._explain, job_id)
+
+    async def _explain(self, job_id: str) -> str:
+        return await (await self._jobs.get(job_id)).explain()
+
     def begin_with(self, prefix: str) -> list[str]:
         """Return an id itself, else those among the newest jobs that begin with a prefix, at most `FITS`."""
         try:

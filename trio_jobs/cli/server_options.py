@@ -34,6 +34,7 @@ class ServerOptions:
         per_client: How many connections one address may have; behind a proxy, all clients have one.
         token_file: Who may do what: on each line an owner and a token, which gives access to the jobs of that
             owner; with * in place of an owner, to all jobs.
+        tracebacks: Show clients the tracebacks of what jobs raised, and the stacks of those that run.
         access_log: Log each HTTP request too, without its query, at any --log-level.
         certfile: For TLS: the server's certificate, and those that lead to it.
         keyfile: Its key, if that is in a file of its own.
@@ -45,6 +46,7 @@ class ServerOptions:
     allow_origin: Annotated[list[str] | None, Parameter(metavar="ORIGIN", negative=())] = None
     per_client: Annotated[int, Parameter(metavar="N", validator=Number(gte=1))] = 50
     token_file: Annotated[str | None, Parameter(metavar="FILE")] = None
+    tracebacks: Annotated[bool, Parameter(negative=())] = False
     access_log: Annotated[bool, Parameter(negative=())] = False
     certfile: Annotated[str | None, Parameter(metavar="FILE")] = None
     keyfile: Annotated[str | None, Parameter(metavar="FILE")] = None
@@ -67,6 +69,7 @@ class ServerOptions:
             "limits": Limits(
                 per_client=self.per_client, connections=max(self.per_client, Limits().connections)
             ),
+            "tracebacks": self.tracebacks,
             "access_log": self.access_log,
             "ssl_context": self._ssl_context(),
         }

@@ -34,13 +34,12 @@ def show(job_id: Id, /, *, store: Jobs = DEFAULT_STORE, json: Json = False) -> N
 
 
 def explain(job_id: Id, /, *, store: Jobs = DEFAULT_STORE) -> None:
-    """Say why a job does not run, and what helps; or how it ended. Later it may be another reason."""
-    from .._running.explaining import Known, explained  # which no other command needs
+    """Say why a job does not run, and what helps; or how it ended. Later it may be another reason.
 
+    With --url, the server answers, and says what the job is doing if it runs there.
+    """
     with open_readonly(store) as seen:
-        job = seen.job(seen.resolve(job_id))
-        holder = None if job.behind is None else seen.job(job.behind)
-        line(explained(job, Known(holder, seen.limits(), seen.pauses())))
+        line(seen.explain(seen.resolve(job_id)))
 
 
 def _print_facts(facts: Iterable[tuple[str, str]], job: Job) -> None:

@@ -51,10 +51,9 @@ class RemoteJobs:
                 continue  # it has saved another value meanwhile
 
     async def explain(self, job_id: str) -> str:
-        """Say what a job waits for."""
-        from .._running.explaining import Known, explained  # which few programs need
-
-        return explained(await self.snapshot(job_id), Known())
+        """Say why a job does not run, or what it is doing, as the server knows it."""
+        request = requests.Explain(id=self.link.new_id(), job=job_id)
+        return await self.link.call(request, job_id, lambda reply: reply.text)
 
     async def wait(self, job_id: str) -> Job:
         """Return a job once it has ended."""

@@ -26,6 +26,7 @@ from .._wire.requests import (
     Bulk,
     Cancel,
     EndInputs,
+    Explain,
     Find,
     Get,
     GetOverview,
@@ -63,6 +64,7 @@ _ROOM: Final[Mapping[type[Any], int]] = {
     Find: 2 * PAGE_BYTES,
     History: PAGE_BYTES + LARGE,
     GetValue: 2 * PIECE,
+    Explain: LARGE,
 }
 """How many bytes an answer may have; `_SMALL` for all others."""
 
@@ -132,6 +134,8 @@ async def _read(operations: JobOperations, caller: Caller, request: AnyRequest) 
             if following is None:
                 operations.was_read(request)
             return {"text": to_json(text), "next": to_json(following)}
+        case Explain():
+            return {"text": to_json(await operations.explain(caller, request.job))}
         case Send():
             return {"seq": to_json(await operations.send(caller, request))}
         case EndInputs():

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final, Protocol
 
 import trio
@@ -333,3 +333,18 @@ class Feeds:
                 feed.close()
                 feed.readers.leave(feed)
                 self._readers.release(job_id)
+
+
+@contextmanager
+def within(block: AbstractContextManager[object], following: AbstractContextManager[Feed]) -> Generator[Feed]:
+    """Follow inside a context manager of the program's own. What ends the stream comes out in any case."""
+    raised: BaseException | None = None
+    with block:
+        try:
+            with following as feed:
+                yield feed
+        except BaseException as error:
+            raised = error
+            raise
+    if raised is not None:
+        raise raised

@@ -28,6 +28,7 @@ from .._registry.filter import Search, where_of
 from .._registry.inside import inside, look_up, submit_with_room, worker_of
 from .._registry.registry import JobRegistry
 from .._registry.schedules import Schedules
+from .._running.explaining import explain
 from .._watching.handle import JobHandle
 from .._wire.options import SubmitOptions
 from .._wire.requests import (
@@ -53,7 +54,7 @@ from .._wire.requests import (
 from .access import check_may_change
 from .account import Account
 from .describe import describe
-from .feed import Feed, Feeds
+from .feed import Feed, Feeds, within
 from .options import Caller, ServerOptions
 from .overview import Overview, overview_of
 from .problems import Refused
@@ -70,23 +71,6 @@ def _own_queue_full() -> Generator[None]:
         if error.owner is None:
             raise
         raise Refused("too_many", f"{error.limit} jobs of yours wait already; try again later") from None
-
-
-@contextmanager
-def _within(
-    block: AbstractContextManager[object], following: AbstractContextManager[Feed]
-) -> Generator[Feed]:
-    """Follow inside a context manager of the program's own. What ends the stream comes out in any case."""
-    raised: BaseException | None = None
-    with block:
-        try:
-            with following as feed:
-                yield feed
-        except BaseException as error:
-            raised = error
-            raise
-    if raised is not None:
-        raise raised
 
 
 class JobOperations:
@@ -192,6 +176,14 @@ class JobOperations:
         """Return a job. Raises `UnknownJob`."""
         _, job = await self._handle(caller, job_id)
         return job
+
+    async def explain(self, caller: Caller, job_id: str) -> str:
+        """Say why a job does not run, or what it does here, with stacks if callers see tracebacks.
+
+        Raises `UnknownJob`. To a caller who does not see all jobs it says nothing of others.
+        """
+        await self._handle(caller, job_id)
+        return await explain(worker_of(self._jobs), job_id, owner=caller.owner, stacks=self.tracebacks)
 
     async def find(self, caller: Caller, wanted: List | Find, after: str | None) -> Page:
         """Return a page of the caller's jobs that match, behind a cursor.
@@ -395,4 +387,4 @@ class JobOperations:
     def following(self, subscription: Subscription, job: Job) -> AbstractContextManager[Feed]:
         """Give the feed of a job that `place` has returned; see `Feeds.following`."""
         following = self._feeds.following(subscription, job.last_seq)
-        return following if self._wrap_stream is None else _within(self._wrap_stream(job), following)
+        return following if self._wrap_stream is None else within(self._wrap_stream(job), following)

@@ -133,8 +133,8 @@ class ServerOptions:
         hosts: Names of the server besides those of this machine; `*` is any.
         origins: Sites whose pages may use it besides its own, as `https://example.org`.
         limits: How much clients may ask for, by default what `Limits` says.
-        tracebacks: Whether clients see tracebacks, and stacks of stuck jobs, which are for programmers; by
-            default they do not.
+        tracebacks: Whether clients see tracebacks, and stacks of jobs that run or are stuck, which are for
+            programmers; by default they do not.
         wrap_stream: Returns a context manager, which is around each stream of a job's log to a client, over
             HTTP or WebSocket, from when it begins until it has ended or the client has left.
         page: Whether there is a live page at `/`, as there is by default.

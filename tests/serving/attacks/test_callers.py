@@ -21,6 +21,7 @@ ROUTES = [
     *[
         ("GET", "/v1/jobs/x/stream"),
         ("GET", "/v1/jobs/x/history"),
+        ("GET", "/v1/jobs/x/explanation"),
         ("GET", "/v1/handlers"),
         ("GET", "/v1/statistics"),
     ],

@@ -27,6 +27,7 @@ OPS: list[tuple[str, dict[str, Any]]] = [
 REQUESTS = [
     ("GET", ""),
     ("GET", "/history"),
+    ("GET", "/explanation"),
     ("GET", "/stream"),
     ("GET", "/stream?after=1&policy=block"),
     ("GET", "/stream?after=999"),

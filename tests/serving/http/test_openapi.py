@@ -183,6 +183,8 @@ async def test_real_answers_are_as_described() -> None:
         for job_id in ids:
             await checked(site, document, "GET", f"/v1/jobs/{job_id}", "/v1/jobs/{id}")
             await checked(site, document, "GET", f"/v1/jobs/{job_id}/history", "/v1/jobs/{id}/history")
+            why = f"/v1/jobs/{job_id}/explanation"
+            assert job_id in (await checked(site, document, "GET", why, "/v1/jobs/{id}/explanation"))["text"]
             data = f"/v1/jobs/{job_id}/history/1"
             await checked(site, document, "GET", data, "/v1/jobs/{id}/history/{seq}")
             for name in (*FIELDS, "args"):

@@ -220,6 +220,13 @@ async def get(context: ServerContext, request: Request, caller: Caller) -> ASGIA
     return answer_to(context.operations, caller, asked, only("job"))
 
 
+@endpoint("GET", "/v1/jobs/{id}/explanation", answers={200: _json_of("Explanation")}, problems=[404])
+async def explain(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
+    """Ask why a job does not run, or what it is doing: lines for people."""
+    asked = requests.Explain(1, request.path_params["id"])
+    return answer_to(context.operations, caller, asked)
+
+
 @endpoint(
     "GET",
     "/v1/jobs",

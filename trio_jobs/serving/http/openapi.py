@@ -82,6 +82,7 @@ def _list_of(name: str) -> dict[str, Any]:
 _ENVELOPES: Final = {
     "Accepted": _object(job_id=_TEXT, sse_url=_TEXT, ws_url=_TEXT),
     "Seq": _object(seq=_WHOLE),
+    "Explanation": _object(text=_TEXT),
     "JobPage": _object(jobs=_list_of("JobSummary"), next={"type": ["string", "null"]}),
     "HistoryPage": _object(history=_list_of("Event"), next={"type": ["integer", "null"]}),
     "Schedules": _object(schedules=_list_of("Schedule")),
