@@ -55,7 +55,9 @@ async def serve_jobs(
     on_event: Callable[[JobContext[Any], Kind, Ended | None], object] | None = None,
     task_status: trio.TaskStatus[JobRegistry] = trio.TASK_STATUS_IGNORED,
 ) -> None: ...
-def watch_loop(threshold: float = 0.1) -> AbstractAsyncContextManager[LoopWatch]: ...
+def watch_loop(
+    threshold: float = 0.1, *, on_block: Callable[[tuple[str, ...], float], object] | None = None
+) -> AbstractAsyncContextManager[LoopWatch]: ...
 def handler(
     fn: Callable[..., Any] | None = None,
     /,

@@ -80,6 +80,36 @@ def test_a_plain_program(heard: Heard) -> None:
     assert re.fullmatch(rf"{place} blocked the event loop for \d+\.\d+ s", then)
 
 
+def test_each_block_is_told(heard: Heard, caplog: pytest.LogCaptureFixture) -> None:
+    """`on_block` gets the tasks and the seconds of each block, also of a place that was seen before; what it
+    raises is logged, and the watch goes on."""
+    told: list[tuple[tuple[str, ...], float]] = []
+
+    def on_block(tasks: tuple[str, ...], seconds: float) -> None:
+        if tasks[0] == "busy":
+            told.append((tasks, seconds))
+            raise OSError("its own fault")
+
+    async def main() -> None:
+        async with trio_jobs.watch_loop(SHORT, on_block=on_block) as watch, trio.open_nursery() as nursery:
+
+            def seen() -> int:
+                return sum(one.times for one in watch.blocked.values() if one.tasks[0] == "busy")
+
+            async def busy() -> None:
+                for times in (1, 2):
+                    heard.block(lambda: seen() == times)  # noqa: B023  # called here
+                    while len(told) < times:
+                        await trio.lowlevel.checkpoint()
+
+            nursery.start_soon(busy, name="busy")
+
+    trio.run(main)
+    assert [tasks[:1] for tasks, _ in told] == [("busy",)] * 2
+    assert all(seconds >= SHORT for _, seconds in told)
+    assert caplog.text.count("OSError: its own fault") == 2
+
+
 def test_a_job(heard: Heard) -> None:
     """Of a task that a handler started, the warning names the handler and the id of the job."""
 

@@ -44,6 +44,16 @@ def test_jobs_are_told_and_may_end(cli: Any) -> None:
 
 
 @pytest.mark.deep
+def test_the_loop_is_watched_if_asked_for(cli: Any) -> None:
+    """With `--watch-loop` the log names the handler that blocks the event loop, and its job."""
+    worker = cli.start_worker("--watch-loop")
+    job_id = cli.submit("spin")
+    told = next(line for line in worker.stderr if "blocks the event loop" in line)
+    assert " in spin blocks the event loop, for " in told
+    assert f"; task: spin {job_id} in " in told
+
+
+@pytest.mark.deep
 def test_what_still_runs_is_handed_over(cli: Any) -> None:
     """After the grace a handler is cancelled, and the next worker runs its job."""
     worker = cli.start_worker("--grace", "0.1")

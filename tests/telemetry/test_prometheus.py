@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,16 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_jobs import AwaitInput, JobContext, JobRegistry, Retry, RetryAfter, handler, open_registry
+from trio_jobs import (
+    AwaitInput,
+    JobContext,
+    JobRegistry,
+    Retry,
+    RetryAfter,
+    handler,
+    open_registry,
+    watch_loop,
+)
 from trio_jobs.stores.memory import MemoryStore
 from trio_jobs.telemetry.prometheus import Metrics
 from trio_jobs.testing import Connection
@@ -217,6 +227,49 @@ async def test_a_late_loop_is_measured(mock_clock: MockClock) -> None:
         nursery.cancel_scope.cancel()
 
 
+def test_blocks_of_the_loop_are_counted() -> None:
+    """A block of the loop is counted, with its seconds, for the handler whose job it was, also if a task did
+    it that the handler started; or for none, if no job did it."""
+    watches: list[Any] = []
+    metrics = Metrics()
+
+    def block() -> None:
+        """Block until the watch has seen that; the bound ends a hung test."""
+        before, pause = seen(), threading.Event()
+        for _ in range(30_000):
+            if seen() > before:
+                return
+            pause.wait(0.001)
+
+    def seen() -> int:
+        return sum(", in block\n" in one.stack for one in watches[0].blocked.values())
+
+    async def helper() -> None:
+        block()
+
+    @handler(name="slow")
+    async def slow(job: JobContext[None]) -> None:
+        job.nursery.start_soon(helper)
+
+    async def counted(jobs: JobRegistry, label: str) -> float:
+        while f"trio_jobs_loop_blocks_total{label}" not in (found := await read(metrics, jobs)):
+            await trio.lowlevel.checkpoint()
+        return found[f"trio_jobs_loop_blocked_seconds_total{label}"]
+
+    async def main() -> None:
+        async with (
+            watch_loop(0.02, on_block=metrics.on_block) as watch,
+            open_registry(on_event=metrics.on_event) as jobs,
+        ):
+            watches.append(watch)
+            await (await jobs.submit(slow)).wait()
+            assert await counted(jobs, " slow") >= 0.02
+            block()
+            assert await counted(jobs, "") >= 0.02
+
+    trio.run(main)
+
+
 async def test_names_are_bounded() -> None:
     """Handlers beyond the bound share one label, and those that have one keep it."""
     metrics = Metrics(handlers=2)
@@ -226,6 +279,8 @@ async def test_names_are_bounded() -> None:
         await (await jobs.submit(hears)).cancel()
         await (await jobs.submit(says, 1)).wait()
         found = await read(metrics, jobs)
+        metrics.on_block((f"hears {'0' * 32}", "main"), 1.0)
+        assert (await read(metrics, jobs))["trio_jobs_loop_blocks_total (others)"] == 1
     started = {name: value for name, value in found.items() if "attempts_started" in name}
     assert started == {
         "trio_jobs_attempts_started_total says": 2,

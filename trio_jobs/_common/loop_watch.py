@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from itertools import pairwise
 from queue import Empty, SimpleQueue
@@ -19,12 +19,14 @@ import attrs
 import trio
 
 from .error_text import indented, one_line
+from .errors import quoted
 from .validate import number
 
 logger: Final = logging.getLogger("trio_jobs.loop")
 _ASYNC: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _frames: Final = sys._current_frames  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # documented
 _Said: TypeAlias = Literal["answer", "left"]
+OnBlock: TypeAlias = Callable[[tuple[str, ...], float], object]
 _Calls: TypeAlias = list[tuple[FrameType, int]]
 
 
@@ -58,10 +60,12 @@ class LoopWatch:
 
     Args:
         threshold: How long the loop may take to answer, in seconds.
+        on_block: As `watch_loop` has it.
     """
 
-    def __init__(self, threshold: float) -> None:
+    def __init__(self, threshold: float, on_block: OnBlock | None = None) -> None:
         self._threshold = threshold
+        self._on_block = on_block
         self._loop = threading.get_ident()
         self._root = cast("trio.lowlevel.Task", trio.lowlevel.current_root_task())
         self._token = trio.lowlevel.current_trio_token()
@@ -117,16 +121,17 @@ class LoopWatch:
         """Note and tell what the loop runs, and wait until it answers."""
         place = _place_of(calls)
         known = self._places.get(place)
-        seen = known or Blocked(place, _task_names(self._root, {frame for frame, _ in calls}), _text(calls))
+        tasks = _task_names(self._root, {frame for frame, _ in calls})
+        seen = known or Blocked(place, tasks, _text(calls))
         # What a frame refers to is to go when the loop is done with it, and in the loop's own thread.
         calls.clear()
         self._places[place] = attrs.evolve(seen, times=seen.times + 1)
         if known is None:
-            tasks = " in ".join(map(one_line, seen.tasks)) or "none"
+            names = " in ".join(map(one_line, tasks)) or "none"
             so_far = time.monotonic() - asked
             logger.warning(
                 "%s blocks the event loop, for %.3f s so far; task: %s\n%s",
-                *(one_line(place), so_far, tasks, indented(seen.stack)),
+                *(one_line(place), so_far, names, indented(seen.stack)),
             )
         said = self._said.get()
         took = time.monotonic() - asked
@@ -135,10 +140,17 @@ class LoopWatch:
         )
         if known is None:
             logger.warning("%s blocked the event loop for %.3f s", one_line(place), took)
+        if self._on_block is not None:
+            try:
+                self._on_block(tasks, took)
+            except Exception:
+                logger.exception("on_block failed")
         return said
 
 
-def watch_loop(threshold: float = 0.1) -> AbstractAsyncContextManager[LoopWatch, None]:
+def watch_loop(
+    threshold: float = 0.1, *, on_block: OnBlock | None = None
+) -> AbstractAsyncContextManager[LoopWatch, None]:
     """Watch this program's event loop from a thread, in an `async with` block, and warn of what blocks it.
 
     For any Trio program; it needs no jobs. The logger `trio_jobs.loop` gets two warnings for each place,
@@ -153,21 +165,26 @@ def watch_loop(threshold: float = 0.1) -> AbstractAsyncContextManager[LoopWatch,
 
     Args:
         threshold: How many seconds the loop may take to answer; more than 0.
+        on_block: Called each time that the loop was blocked, after it, in the thread: with the names of the
+            task and of those above it, see `Blocked.tasks`, and the seconds. What it raises is logged.
+            `Metrics.on_block` counts them.
 
     Raises:
-        TypeError: `threshold` is no number.
+        TypeError: `threshold` is no number, or `on_block` cannot be called.
         ValueError: It is out of range.
         RuntimeError: On entering, Trio does not run here.
     """
     number("threshold", threshold, most=threading.TIMEOUT_MAX)
     if threshold == 0:
         raise ValueError("threshold must be more than 0 seconds: no loop answers at once")
-    return cast("AbstractAsyncContextManager[LoopWatch, None]", _watching(threshold))
+    if on_block is not None and not callable(on_block):
+        raise TypeError(f"on_block takes a function, as Metrics.on_block; got {quoted(on_block)}")
+    return cast("AbstractAsyncContextManager[LoopWatch, None]", _watching(threshold, on_block))
 
 
 @asynccontextmanager
-async def _watching(threshold: float) -> AsyncGenerator[LoopWatch]:
-    watch = LoopWatch(threshold)
+async def _watching(threshold: float, on_block: OnBlock | None) -> AsyncGenerator[LoopWatch]:
+    watch = LoopWatch(threshold, on_block)
     watch.begin()
     try:
         yield watch

@@ -51,8 +51,7 @@ async def serve(
     metrics = new_metrics()
     if metrics is not None:
         serving = partial(serving, metrics=metrics.exposition)
-    on_event = None if metrics is None else metrics.on_event
-    async with working(handlers, options, on_event) as work, trio.open_nursery() as nursery:
+    async with working(handlers, options, metrics) as work, trio.open_nursery() as nursery:
         work.jobs.pause()  # no job starts before the port is known to be free
         try:
             urls: list[str] = await nursery.start(partial(serving, work.jobs))

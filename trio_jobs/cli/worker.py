@@ -40,7 +40,7 @@ async def worker(
     from .metrics import host_and_port, metrics_for_worker, shown
 
     at, measured = host_and_port(metrics), metrics_for_worker()
-    async with working(handlers, options, measured.on_event) as work:
+    async with working(handlers, options, measured) as work:
         work.jobs.pause()  # no job starts before the port is known to be free
         async with shown(work.jobs, measured, at) as url:
             work.jobs.resume()

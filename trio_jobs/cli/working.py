@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import attrs
@@ -25,7 +25,7 @@ from .output import note
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from .._running.hooks import OnEvent
+    from ..telemetry.prometheus import Metrics
 
 _logger: Final = logging.getLogger("trio_jobs.cli")
 
@@ -41,6 +41,7 @@ class WorkerOptions:
         lease: After so long without a sign of life, another worker may take over a job.
         grace: How long jobs may take to end by themselves when the process is to stop.
         name: What the histories of its jobs say; by default, host and process.
+        watch_loop: Warn of each place that blocks the event loop, and count that in the metrics.
         log_level: What is logged on standard error: at info, each start and end of a job too.
         log_format: How: as lines of text, or of JSON objects that tell which job wrote them.
     """
@@ -50,6 +51,7 @@ class WorkerOptions:
     lease: Seconds = 30.0
     grace: Seconds = 10.0
     name: Annotated[str | None, Parameter(metavar="X", show_default=False)] = None
+    watch_loop: Annotated[bool, Parameter(negative=())] = False
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     log_format: Literal["text", "json"] = "text"
 
@@ -93,9 +95,19 @@ def _configure_logging(options: WorkerOptions) -> None:
     _logger.setLevel(logging.INFO)
 
 
+def _watched(
+    options: WorkerOptions, metrics: Metrics | None
+) -> AbstractAsyncContextManager[object, bool | None]:
+    if not options.watch_loop:
+        return nullcontext()
+    from .._common.loop_watch import watch_loop
+
+    return watch_loop(on_block=None if metrics is None else metrics.on_block)
+
+
 @asynccontextmanager
 async def working(
-    handlers: str, options: WorkerOptions, on_event: OnEvent | None = None
+    handlers: str, options: WorkerOptions, metrics: Metrics | None = None
 ) -> AsyncGenerator[Working]:
     """Run jobs for the length of the block, with the limits and schedules of the module, and stop in order.
 
@@ -121,9 +133,9 @@ async def working(
                 name=name,
                 schedules=declared,
                 limits=limits,
-                on_event=on_event,
+                on_event=None if metrics is None else metrics.on_event,
             )
-        async with opened as jobs:
+        async with _watched(options, metrics), opened as jobs:
             running.append(jobs)
             shown = without_password(options.store)
             description = f"{name} runs {', '.join(found)} from {shown}, {options.capacity} at once"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+from string import hexdigits
 from typing import Any, Final
 
 import attrs
@@ -34,6 +36,8 @@ _PAUSE: Final = 0.25
 SAMPLED: Final = 200
 """Of how many jobs at most the wait is looked up at once."""
 _NOTHING: Final = Counts(0, 0)
+_ID: Final = 32
+"""How long the ids of jobs are."""
 
 
 @attrs.define
@@ -48,8 +52,8 @@ class Metrics:
     """Counts and measures the attempts that run in this process.
 
     Give `on_event` to `open_registry`, `exposition` to a server as `metrics=`, and start `measure_loop` in a
-    nursery. Label sets are bounded: states and reasons are those of the library, and there are at most
-    `handlers` names of handlers.
+    nursery; give `on_block` to `watch_loop`, if there is one. Label sets are bounded: states and reasons are
+    those of the library, and there are at most `handlers` names of handlers.
 
     Args:
         handlers: How many names of handlers become labels; those of more are counted as `(others)`.
@@ -82,6 +86,8 @@ class Metrics:
         self._wait = times("queue_wait", "From when a job is due to its first start, of some of those here.")
         self._ran = times("run", "How long attempts ran here.")
         self._first_token = times("first_token", "From the start of an attempt to its first token.")
+        self._blocks = counter("loop_blocks", "How often the event loop was blocked.")
+        self._blocked = counter("loop_blocked_seconds", "For how long the event loop was blocked.")
         self._delay = Histogram(
             "trio_jobs_loop_delay_seconds", "How late the event loop woke.", registry=own, buckets=DELAYS
         )
@@ -100,6 +106,19 @@ class Metrics:
             self._count(job, self._runs[job])
             self._ran.labels(name).observe(trio.current_time() - self._runs.pop(job).began)
             self._end(name, kind, ended)
+
+    def on_block(self, tasks: Iterable[str], seconds: float) -> None:
+        """Count what `watch_loop(on_block=…)` is told, in its thread.
+
+        The label is the handler of the innermost task that is a job's, and empty if none is.
+        """
+        handler = next(
+            (name for name, _, job_id in (one.rpartition(" ") for one in tasks) if _is_id(job_id)), ""
+        )
+        # Its attempt has begun here, so it has its label; only the loop's own thread gives new ones.
+        name = handler if handler in self._names or not handler else OTHERS
+        self._blocks.labels(name).inc()
+        self._blocked.labels(name).inc(seconds)
 
     async def measure_loop(self) -> None:
         """Measure, four times a second, how late the event loop wakes a task, until cancelled."""
@@ -159,3 +178,7 @@ class Metrics:
             return OTHERS
         self._names.add(handler)
         return handler
+
+
+def _is_id(text: str) -> bool:
+    return len(text) == _ID and set(text) <= set(hexdigits)
