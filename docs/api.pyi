@@ -70,6 +70,7 @@ def handler(
     inputs: Any = None,
     limits: Iterable[str | Limit] = (),
     service: Restart | None = None,
+    hide_args: bool = False,  # they hold secrets: nobody is told them
 ) -> Any: ...
 
 PriorityName = Literal["urgent", "high", "normal", "low"]

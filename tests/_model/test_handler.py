@@ -6,14 +6,15 @@ import functools
 import gc
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_jobs import InvalidPayload, JobContext, Priority, Retry, Timeouts, handler
+from trio_jobs import InvalidPayload, JobContext, Priority, Retry, Timeouts, handler, open_registry
 from trio_jobs._model.handler import check_async, check_call, mark_of
 from trio_jobs.stores import Options
 
@@ -370,3 +371,32 @@ def test_the_cache_keeps_nothing_alive() -> None:
     check_call(define(), ())
     gc.collect()
     assert freed == [True]
+
+
+@handler(hide_args=True, retry=Retry(attempts=2, initial=0, jitter=0))
+async def log_in(job: JobContext[str], password: str) -> str:
+    """Fail, then log in."""
+    if job.attempt == 1:
+        raise OSError("once more")
+    return str(len(password))
+
+
+@pytest.mark.parametrize("store", ["memory://", "sqlite:///{}/jobs.db"])
+async def test_hidden_arguments(store: str, tmp_path: Path) -> None:
+    """Nobody is told hidden arguments, and each attempt is given them, also one that was submitted again."""
+    async with open_registry(store.format(tmp_path), handlers=[log_in]) as jobs:
+        handle = await jobs.submit(log_in, "secret")
+        await handle.wait()
+        again = await handle.resubmit()
+        for one in (handle, again):
+            assert await one.result() == "6"
+            job = await one.snapshot()
+            assert (job.attempt, job.args) == (2, None)
+            assert "secret" not in repr((job, await one.history(), await jobs.find()))
+        assert [one.args_text for one in await jobs.find()] == [None, None]
+
+
+def test_arguments_are_hidden_or_not() -> None:
+    """Whoever names arguments is told that all are hidden, or none."""
+    with pytest.raises(TypeError, match=r"takes True or False, and hides all arguments; got \['a'\]"):
+        handler(hide_args=cast("Any", ["a"]))(log_in)

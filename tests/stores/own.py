@@ -59,8 +59,14 @@ FAULTS = [
     Fault(
         "get does not tell arguments",
         "looking.arguments_are_told",
-        '        args=tuple(row["args"]),\n',
+        '        args=None if options.hide_args else tuple(row["args"]),\n',
         "",
+    ),
+    Fault(
+        "get tells hidden arguments",
+        "looking.hidden_arguments_are_not_told",
+        "args=None if options.hide_args else tuple",
+        "args=tuple",
     ),
     Fault(
         "spawn looks for its parent, and writes later",

@@ -116,3 +116,14 @@ def test_an_argument_that_was_given_by_name(make: Any, args: tuple[Any, ...]) ->
         make(plain, args, {"a": 1, "tags": {}})
     with pytest.raises(TypeError, match="a handler is an async function"):
         make(None, args, {"a": 1})
+
+
+@handler(hide_args=True)
+async def secretive(job: JobContext[Any], password: str) -> None: ...
+
+
+def test_a_child_hides_what_its_handler_hides() -> None:
+    """`hide_args` counts for jobs and child jobs of the handler, and not for others that these spawn."""
+    assert submission(secretive, ("a",), {"delay": 1}).options.hide_args
+    assert child_submission(secretive, ("a",), {"timeout": 1}, Options()).options.hide_args
+    assert not child_submission(plain, (7,), {}, Options(hide_args=True)).options.hide_args

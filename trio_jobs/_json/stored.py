@@ -138,6 +138,7 @@ def encode_options(options: Options, on: Matcher) -> bytes:
         else options.on_busy,
         "limit_key": options.limit_key,
         "restart": None if options.restart is None else attrs.asdict(options.restart),
+        "hide_args": options.hide_args,
     }
     return msgspec.json.encode(_unusual(kept))
 
@@ -167,6 +168,7 @@ _USUAL: Final = {
     "on_busy": "reject",
     "limit_key": None,
     "restart": None,
+    "hide_args": False,
 }
 """What is left out of stored options. All else is written, as files have digests of it."""
 

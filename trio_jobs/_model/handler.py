@@ -10,6 +10,8 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
 
+import attrs
+
 from .._common.errors import quoted
 from .._common.validate import text
 from .job import DEFAULT, Options, Priority, Timeouts
@@ -59,6 +61,7 @@ def handler(
     inputs: Any = None,
     limits: Iterable[str | Limit] = (),
     service: Restart | None = None,
+    hide_args: bool = False,
 ) -> Callable[[F], F]: ...
 def handler(
     fn: F | None = None,
@@ -72,6 +75,7 @@ def handler(
     inputs: Any = None,
     limits: Iterable[str | Limit] = (),
     service: Restart | None = None,
+    hide_args: bool = False,
 ) -> F | Callable[[F], F]:
     """Mark an async function as a handler: give it a name, and its jobs their default options.
 
@@ -93,6 +97,7 @@ def handler(
         service: Makes it a service: a job without arguments that is to run always, once per store, and is
             started again as this says. Each registry that is opened with the handler, and a `capacity`, sees
             to it; it cannot be submitted, and takes no slot.
+        hide_args: Whether nobody is told the arguments of its jobs, as they hold secrets; see `Job.args`.
 
     Raises:
         TypeError: `fn` is not an async function, an option has the wrong type or no meaning for a service, or
@@ -102,11 +107,10 @@ def handler(
     checked = () if limits == () else _checked(limits)
 
     def mark(fn: F) -> F:
-        _check_marked(fn)
-        if not (inputs is None or isinstance(inputs, type) or type(inputs).__module__ in _TYPES):
-            raise TypeError(f"inputs takes a type, such as str or list[int]; got {quoted(inputs)}")
+        _check_marked(fn, inputs)
         given = {"timeout": timeout, "timeouts": timeouts, "retry": retry, "priority": priority}
         options = build(DEFAULT, {key: value for key, value in given.items() if value is not None})
+        options = _with_hidden(options, hide_args=hide_args)
         called = text("name", name or _plain_name(fn))
         if service is not None:
             from .restart import check_service, service_options  # which few programs need
@@ -121,10 +125,18 @@ def handler(
     return mark if fn is None else mark(fn)
 
 
-def _check_marked(fn: object) -> None:
+def _with_hidden(options: Options, *, hide_args: bool) -> Options:
+    if not isinstance(cast("object", hide_args), bool):
+        raise TypeError(f"hide_args takes True or False, and hides all arguments; got {quoted(hide_args)}")
+    return attrs.evolve(options, hide_args=True) if hide_args else options
+
+
+def _check_marked(fn: object, inputs: Any) -> None:
     if isinstance(fn, str):
         raise TypeError(f"a name is given as name=: write @handler(name={fn!r})")
     check_async(fn)
+    if not (inputs is None or isinstance(inputs, type) or type(inputs).__module__ in _TYPES):
+        raise TypeError(f"inputs takes a type, such as str or list[int]; got {quoted(inputs)}")
 
 
 def _checked(limits: Iterable[str | Limit]) -> Sequence[str | Limit]:

@@ -242,7 +242,7 @@ class Job:
             `slot`, or, if no attempt runs, `worker`. None if it does not wait. Lists do not have it.
         ready_at: When the attempt that runs said that it is ready, if it did.
         args: The handler's arguments: in memory as submitted, else as JSON has them, and lists not as tuples.
-            None if they are not told, as JSON cannot hold them or the server is older.
+            None if they are not told: the handler hides them, JSON cannot hold them, or the server is older.
     """
 
     __repr__ = show
@@ -377,6 +377,7 @@ class Options:
     on_busy: OnBusy = "reject"
     limit_key: str | None = None
     restart: Restart | None = None
+    hide_args: bool = False
 
 
 DEFAULT: Final = Options()

@@ -67,7 +67,8 @@ class JobSummary:
         args_bytes: The size of its arguments, as the store counts it.
         result_bytes: That of its result; 0 while it has none.
         log_bytes: That of the tokens and progress in its log.
-        args_text: The first 200 characters of its arguments as JSON, if these have no more than 16 KiB.
+        args_text: The first 200 characters of its arguments as JSON, if these have no more than 16 KiB
+            and are told, see `Job.args`.
     """
 
     __repr__ = show

@@ -189,7 +189,7 @@ class Row:
             args_bytes=self.args_bytes,
             result_bytes=self.result_bytes,
             log_bytes=self.log.bytes,
-            args_text=self.args_text,
+            args_text=None if self.submission.options.hide_args else self.args_text,
         )
 
     def size(self) -> int:
@@ -244,5 +244,5 @@ class Row:
             limit_key=options.limit_key,
             resubmitted_from=None if self.submission.again is None else self.submission.again.job_id,
             ready_at=wall(self.ready),
-            args=self.submission.args,
+            args=None if options.hide_args else self.submission.args,
         )

@@ -267,7 +267,7 @@ class Rows:
                 limit_key=given.limit_key,
                 resubmitted_from=again,
                 ready_at=_wall(row[26]),
-                args=args,
+                args=None if fault or given.hide_args else args,  # what cannot be read may say so
             )
         except UNREADABLE as error_:
             raise _damaged(job_id, error_) from error_
@@ -321,7 +321,7 @@ class Rows:
             args_bytes=args or 0,
             result_bytes=result or 0,
             log_bytes=whole(size),
-            args_text=text(args_text),
+            args_text=None if fault or given.hide_args else text(args_text),
         )
 
 

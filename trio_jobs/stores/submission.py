@@ -47,8 +47,8 @@ def child_submission(
 ) -> Submission:
     """Return a checked submission of a child job.
 
-    Of its handler's mark only the timeouts count. Its priority is that of its parent, and so is its owner,
-    who may thus see and cancel both.
+    Of its handler's mark only the timeouts and `hide_args` count. Its priority is that of its parent, and so
+    is its owner, who may thus see and cancel both.
 
     Raises:
         TypeError: As `submission`, or a child job does not have this option.
@@ -61,5 +61,11 @@ def child_submission(
         if name not in SpawnOptions.__annotations__:
             known = ", ".join(SpawnOptions.__annotations__)
             raise TypeError(f"a child job has no option {name!r}; it takes {known}")
-    base = attrs.evolve(DEFAULT, timeouts=mark.options.timeouts, owner=parent.owner, priority=parent.priority)
+    base = attrs.evolve(
+        DEFAULT,
+        timeouts=mark.options.timeouts,
+        hide_args=mark.options.hide_args,
+        owner=parent.owner,
+        priority=parent.priority,
+    )
     return Submission(new_id(), mark.name, fn, args, build(base, given))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import attrs
 import trio
 
 from ..._common.states import Reason, State
@@ -137,6 +138,19 @@ async def arguments_are_told(store: Store) -> None:
     )
     holds = texts[3] in {"", '["' + "d" * 198}  # a store need not read so much
     kit.ensure("find, the text of large arguments", holds=holds, came=texts[3])
+
+
+async def hidden_arguments_are_not_told(store: Store) -> None:
+    """A job with `hide_args` has none in `get`, `ended` and `find`, and its attempt is given them."""
+    secret = kit.make("secret")
+    secret.options = attrs.evolve(secret.options, hide_args=True)
+    await kit.accept(store, secret)
+    (claim,) = await store.claim(1, kit.HOLDER)
+    kit.expect("claim, the arguments", claim.submission.args, ("secret",))
+    (one,) = await store.find(Where(), kit.ALL)
+    told = [(await store.get(secret.id)).args, one.args_text]
+    await store.finish(secret.id, 1, kit.completed())
+    kit.expect("get, find and ended, the arguments", [*told, (await store.ended(secret.id)).args], [None] * 3)
 
 
 async def a_summary_says_how_far_and_how_large(store: Store) -> None:
