@@ -43,6 +43,7 @@ SLOW = {
     "testing/trio-machine",
     "howto/cpu-bound",
     "howto/serving",
+    "troubleshooting",
 }
 
 # Their programs and SQL have this address, in place of which they get the one of a real database.
