@@ -1,9 +1,11 @@
-"""The tables of the documentation say what the code says: reasons, states, limits, priorities and errors."""
+"""The tables and files of the documentation say what the code says: of reasons, limits, errors, commands."""
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 import trio_jobs
 from trio_jobs import Priority, Reason, Retention, State
+from trio_jobs.cli.app import program
 from trio_jobs.serving import Limits
 from trio_jobs.stores import PENALTY
 from trio_jobs.stores.memory import MemoryStore
@@ -111,3 +114,30 @@ def test_each_error_has_its_place() -> None:
     public = {name: getattr(trio_jobs, name) for name in trio_jobs.__all__}
     errors = [name for name, kind in public.items() if isinstance(kind, type) and issubclass(kind, Exception)]
     assert sorted(named) == sorted(errors)
+
+
+SERVICES = sorted((DOCS / "deploy").glob("*.service"))
+
+
+def commands(file: Path) -> list[list[str]]:
+    """Return the `trio-jobs` commands that a systemd unit or a container file starts, without the program."""
+    text = file.read_text(encoding="utf-8").replace("\\\n", " ")
+    if file.name == "Dockerfile":
+        found = [json.loads(line) for line in re.findall(r"^CMD (.*)", text, re.MULTILINE)]
+    else:
+        found = [shlex.split(line) for line in re.findall(r"^ExecStart=(.*)", text, re.MULTILINE)]
+    return [words[1:] for words in found if words[0].endswith("trio-jobs")]
+
+
+@pytest.mark.parametrize("file", [*SERVICES, DOCS / "deploy" / "Dockerfile"], ids=lambda file: file.name)
+def test_the_commands_of_a_file_are_commands(file: Path) -> None:
+    """The program's own parser takes what a file of the handbook starts, with each of its options."""
+    assert commands(file)
+    for words in commands(file):
+        program().parse_args(words, print_error=False, exit_on_error=False)
+
+
+def test_each_alert_has_a_line_in_the_runbook() -> None:
+    """The handbook says for exactly each alert rule what to do."""
+    rules = re.findall(r"- alert: (\w+)", (DOCS / "alerts.yml").read_text(encoding="utf-8"))
+    assert list(rows("deployment.md", "alert | look at")) == rules
