@@ -64,8 +64,8 @@ def test_the_states_are_those_of_the_code() -> None:
 def test_the_priorities_are_those_of_the_code() -> None:
     """The page on priorities has a row for each, with the seconds by which jobs of it stand back."""
     told = rows("howto/priorities-and-queues.md", "priority")
-    assert {name.split()[0]: int(cells[0]) for name, cells in told.items()} == {
-        f"Priority.{one.name}": PENALTY[one] for one in Priority
+    assert {name.removesuffix(" (default)"): int(cells[0]) for name, cells in told.items()} == {
+        f'"{one.name.lower()}", Priority.{one.name}': PENALTY[one] for one in Priority
     }
 
 
