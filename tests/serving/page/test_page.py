@@ -474,6 +474,27 @@ def test_schedules_are_paused_resumed_and_triggered(page: Page, site: Site) -> N
 
 
 @in_browser()
+def test_a_job_is_tried_again_with_other_arguments(page: Page, site: Site) -> None:
+    """A job shows its arguments; submitted again they are in the form, where one is changed."""
+    given = ["two\nlines", 1.5, True, "green", ["a", "b"], 8, 9]
+    job = site.submit("form", *given)
+    open_page(page, job)
+    expect_state(page, "completed")
+    shown = page.locator("#job-facts dt", has_text="Arguments").locator("+ dd pre")
+    assert json.loads(shown.inner_text()) == given
+    page.get_by_role("button", name="Submit again…").click()
+    expect(page.get_by_label("names")).to_have_value('["a","b"]')
+    expect(page.get_by_label("More arguments")).to_have_value("[9]")
+    page.get_by_label("number", exact=True).fill("2.5")
+    page.locator("#submit-button").click()
+    expect(page.locator("#job-facts")).not_to_contain_text(job)
+    expect_state(page, "completed")
+    result = page.locator("#job-result pre").inner_text()
+    assert json.loads(result) == ["two\nlines", 2.5, *given[2:]]
+    expect(page.locator("#job-facts")).not_to_contain_text("Submitted again from")
+
+
+@in_browser()
 def test_a_job_that_has_ended_is_submitted_again(page: Page, site: Site) -> None:
     """The form shows what the old job had; if that is unchanged the new one names it, and has its options."""
     job_id = site.submit("count", 3, tags={"user": "7"}, priority=1)

@@ -188,6 +188,7 @@ export class JobView {
     const tags = Object.entries(job.tags).map(([name, value]) => this.#tag(name, value));
     const facts = [
       ["Id", [copied(job.id)]],
+      ["Arguments", ("args" in (job.large ?? {}) || job.args?.length > 0) && [this.#value(job, "args")]],
       ["Tags", tags.length ? tags : null],
       ["Attempt", job.attempt > 0 && `${job.attempt}${job.retry.attempts > 1 ? ` of ${job.retry.attempts}` : ""}`],
       ["Priority", job.priority],
