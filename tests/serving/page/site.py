@@ -21,6 +21,7 @@ class Site:
 
     Attributes:
         token: What callers have to show; with none, everybody may come.
+        tracebacks: Whether it shows tracebacks and stacks, from its next start.
         jobs: The registry, while it runs.
         steps: How often the handlers that wait for the test may go on.
     """
@@ -30,6 +31,7 @@ class Site:
     def __init__(self, nursery: trio.Nursery, file: Path) -> None:
         self.port = 0
         self.token = ""
+        self.tracebacks = False
         self._nursery = nursery
         self._file = file
         self._scope = trio.CancelScope()
@@ -108,6 +110,7 @@ class Site:
                     self.jobs,
                     port=self.port,
                     authenticate=self._authenticate if self.token else None,
+                    tracebacks=self.tracebacks,
                     grace=1,
                 )
                 (url,) = await nursery.start(serve)

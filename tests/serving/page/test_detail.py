@@ -37,6 +37,28 @@ def test_the_id_and_the_record_are_copied_by_a_click(page: Page, site: Site) -> 
 
 
 @in_browser()
+def test_a_job_says_what_it_is_doing(page: Page, site: Site) -> None:
+    """Of a job that runs its stack is shown on demand; of one that waits, why; of one that ended, nothing."""
+    site.tracebacks = True
+    site.restart()
+    job = site.submit("wait", 1)
+    open_page(page, job)
+    page.get_by_text("What is it doing?").click()
+    expect(page.locator("#job-why pre")).to_contain_text("steps.receive()")
+    later = site.submit("count", 1, delay=3600)
+    page.goto(f"/#job={later}")
+    expect_state(page, "queued")
+    expect(page.locator("#job-why pre")).to_be_hidden()
+    page.get_by_text("What is it doing?").click()
+    expect(page.locator("#job-why pre")).to_contain_text("due")
+    expect(page.locator("#job-why pre")).not_to_contain_text("receive")
+    page.goto(f"/#job={job}")
+    site.step()
+    expect_state(page, "completed")
+    expect(page.locator("#job-why")).to_be_hidden()
+
+
+@in_browser()
 def test_parents_and_children_are_linked(page: Page, site: Site) -> None:
     """A job lists the jobs that it started, as they run, and each of these links to it."""
     job = site.submit("family", [1, 2])

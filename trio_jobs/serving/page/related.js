@@ -1,5 +1,5 @@
 /**
- * The jobs that the selected job has started, and the job itself as JSON.
+ * The jobs that the selected job has started, the job itself as JSON, and what it is doing.
  *
  * @module related
  */
@@ -9,10 +9,10 @@ import { copy } from "./output.js";
 import { clip, count, element, make, say, sayOrHide } from "./text.js";
 
 const MOST = 50; // children, the newest
-const EVERY = 2_000; // milliseconds between two looks at the children of a job that runs
+const EVERY = 2_000; // milliseconds between two looks at a job that has not ended
 const OVER = new Set(["completed", "failed", "cancelled"]);
 
-/** The children of a job, and its record as the server sends it. */
+/** The children of a job, its record as the server sends it, and an explanation of its state. */
 export class Related {
   #jobs = null;
   /** @type {any} */
@@ -20,20 +20,34 @@ export class Related {
 
   constructor() {
     element("job-json").addEventListener("toggle", () => this.#json());
+    element("job-why").addEventListener("toggle", () => this.#why());
     element("json-copy").addEventListener("click", () => copy(element("json-copy"), writeJSON(this.#job, 2)));
     setInterval(() => {
       const seen = document.visibilityState === "visible" && !element("job-view").hidden;
-      if (seen && this.#job && !OVER.has(this.#job.state)) this.#children();
+      if (!seen || !this.#job || OVER.has(this.#job.state)) return;
+      this.#children();
+      this.#why();
     }, EVERY);
   }
 
   /** @param {import("./trio_jobs.js").Jobs} jobs @param {import("./trio_jobs.js").Job} job */
   show(jobs, job) {
     if (job.id !== this.#job?.id) element("job-children").hidden = true;
+    if (job.id !== this.#job?.id) element("job-why").open = false;
+    element("job-why").hidden = OVER.has(job.state);
     this.#jobs = jobs;
     this.#job = job;
     this.#json();
     this.#children();
+    this.#why();
+  }
+
+  /** Say why it does not run, or where its tasks stand, as long as somebody looks. */
+  async #why() {
+    if (!element("job-why").open || element("job-why").hidden) return;
+    const { id } = this.#job;
+    const text = await this.#jobs.explain(id).catch((error) => error.message);
+    if (id === this.#job.id) say(element("job-why").querySelector("pre"), clip(text));
   }
 
   #json() {

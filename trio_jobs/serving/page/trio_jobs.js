@@ -215,6 +215,11 @@ export class Jobs {
     return found;
   }
 
+  /** Return why a job does not run, or what it is doing: lines for people. @param {string} job @returns {Promise<string>} */
+  async explain(job) {
+    return (await this.#call({ op: "explain", job })).text;
+  }
+
   /** Wait for a job's end, and return the job. @param {string} job @returns {Promise<Job>} */
   async wait(job) {
     return fillJob(this.#ask, (await this.#call({ op: "wait", job })).job);
