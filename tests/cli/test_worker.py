@@ -104,6 +104,57 @@ def test_metrics_are_shown(cli: Any) -> None:
     assert worker.wait(60) == 143
 
 
+HOOKS = """
+import contextlib, sys
+
+@contextlib.asynccontextmanager
+async def wrap(job):
+    print("around", job.handler, file=sys.stderr, flush=True)
+    yield
+
+def told(job, kind, ended):
+    print("told", kind, file=sys.stderr, flush=True)
+
+async def wrong(job, kind, ended): ...
+"""
+
+
+def test_hooks_are_named(cli: Any) -> None:
+    """A worker calls `--wrap` around attempts, and `--on-event` as well as its own metrics."""
+    (cli.folder / "hooks.py").write_text(HOOKS, encoding="utf-8")
+    job_id = cli.submit("add", "1", "2")
+    hooks = ("--wrap", "hooks:wrap", "--on-event", "hooks:told")
+    worker = cli.start("worker", "program", *hooks, "--metrics", "0")
+    told = re.search(r"metrics are at (\S+);", worker.stderr.readline())
+    assert told
+    assert cli("stream", job_id)[0] == 0
+    said = [worker.stderr.readline() for _ in range(4)]
+    assert sorted(said) == ["around add\n", "told completed\n", "told started\n", "told token\n"]
+    assert '\ntrio_jobs_tokens_total{handler="add"} 2.0\n' in httpx2.get(told[1]).text
+    worker.terminate()
+    assert worker.wait(60) == 143
+
+
+@pytest.mark.parametrize("command", [("worker",), ("worker", "--metrics", "0"), ("serve", "--port", "0")])
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--wrap", "hooks", "--wrap takes module:attribute, as app:wrap; got 'hooks'"),
+        ("--on-event", "hooks:", "--on-event takes module:attribute, as app:on_event; got 'hooks:'"),
+        ("--wrap", "hooks:no", "module hooks has no 'no'; --wrap takes module:attribute, as app:wrap"),
+        ("--on-event", "nowhere:told", "there is no module 'nowhere'"),
+        ("--on-event", "hooks:wrong", "on_event takes a plain function of a JobContext, a Kind"),
+        ("--wrap", "hooks:wrong", "wrap takes a function of a JobContext that returns"),
+    ],
+)
+def test_hooks_that_cannot_be(cli: Any, command: tuple[str, ...], option: str, value: str, said: str) -> None:
+    """A hook that does not exist, or cannot be called, is one line before anything runs."""
+    (cli.folder / "hooks.py").write_text(HOOKS, encoding="utf-8")
+    status, out, err = cli(command[0], "program", *command[1:], option, value)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"trio-jobs: {said}")
+
+
 @pytest.mark.parametrize("where", ["port", "70000", "host:", ":1", "-1", "a b:1", "::1:9100"])
 def test_metrics_need_a_port(cli: Any, where: str) -> None:
     """What is no port, alone or behind a host, is refused before anything runs."""

@@ -35,17 +35,37 @@ def load_handlers(address: str) -> Handlers:
     Raises:
         Fault: The module or attribute does not exist, importing it failed, or it holds no handlers.
     """
+    found = _attribute(address, f"{address!r} names no handlers; {_FORM}", _FORM)
+    with RefusedAs(lambda why: Fault(f"{address}: {why}")):
+        return Handlers([found] if is_async(found) else found)
+
+
+def load_hook(option: str, address: str | None) -> Any:
+    """Return what an option names as `module:attribute`; None if it was not given.
+
+    Raises:
+        Fault: It names nothing, or importing the module failed.
+    """
+    if address is None:
+        return None
+    form = f"{option} takes module:attribute, as app:{option.removeprefix('--').replace('-', '_')}"
+    if ":" not in address:
+        raise Fault(f"{form}; got {address!r}")
+    return _attribute(address, f"{form}; got {address!r}", form)
+
+
+def _attribute(address: str, misnamed: str, form: str) -> Any:
+    """Return the module at an address, or its attribute. Raises `Fault`, with the form, if there is none."""
     name, colon, path = address.partition(":")
     named = all(part.isidentifier() for part in name.split(".")) and not name.endswith(".py")
     if not named or (colon and not path):
-        raise Fault(f"{address!r} names no handlers; {_FORM}")
+        raise Fault(misnamed)
     found: Any = _module(name)
     for part in path.split(".") if path else ():
         if not hasattr(found, part):
-            raise Fault(f"module {name} has no {path!r}; {_FORM}")
+            raise Fault(f"module {name} has no {path!r}; {form}")
         found = getattr(found, part)
-    with RefusedAs(lambda why: Fault(f"{address}: {why}")):
-        return Handlers([found] if is_async(found) else found)
+    return found
 
 
 def load_handlers_for(store: str, address: str) -> Handlers:

@@ -7,7 +7,8 @@ import os
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 import attrs
 import trio
@@ -19,15 +20,17 @@ from .._registry.opening import open_registry
 from .._registry.registry import JobRegistry
 from .escape import one_line
 from .faults import Fault, Stopped
-from .load import load_handlers, load_limits, load_schedules
+from .load import load_handlers, load_hook, load_limits, load_schedules
 from .options import DEFAULT_STORE, Seconds, Store
 from .output import note
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from .._running.hooks import OnEvent
     from ..telemetry.prometheus import Metrics
 
 _logger: Final = logging.getLogger("trio_jobs.cli")
+_Hook: TypeAlias = Annotated[str | None, Parameter(metavar="MODULE:NAME")]
 
 
 @Parameter(name="*")
@@ -44,6 +47,8 @@ class WorkerOptions:
         watch_loop: Warn of each place that blocks the event loop, and count that in the metrics.
         log_level: What is logged on standard error: at info, each start and end of a job too.
         log_format: How: as lines of text, or of JSON objects that tell which job wrote them.
+        wrap: A function of yours, as app:wrap, that returns an async context manager around each attempt.
+        on_event: A function of yours, as app:on_event, that is told how attempts begin and end.
     """
 
     store: Store = DEFAULT_STORE
@@ -54,6 +59,8 @@ class WorkerOptions:
     watch_loop: Annotated[bool, Parameter(negative=())] = False
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     log_format: Literal["text", "json"] = "text"
+    wrap: _Hook = None
+    on_event: _Hook = None
 
     def tell(self, text: str) -> None:
         """Tell what the command does, at any level; if the log is JSON, as a line of that."""
@@ -105,6 +112,23 @@ def _watched(
     return watch_loop(on_block=None if metrics is None else metrics.on_block)
 
 
+def _observer(options: WorkerOptions, metrics: Metrics | None) -> OnEvent | None:
+    """Return what tells the metrics, and then the function that `--on-event` names. Raises `Fault`."""
+    named: OnEvent | None = load_hook("--on-event", options.on_event)
+    if metrics is None or named is None:
+        return named if metrics is None else metrics.on_event
+    from .._running.hooks import check_hooks  # which few programs need
+
+    with RefusedAs(Fault):
+        check_hooks(None, named)
+    return partial(_tell_both, metrics.on_event, named)
+
+
+def _tell_both(first: OnEvent, other: OnEvent, *told: Any) -> None:
+    first(*told)
+    other(*told)
+
+
 @asynccontextmanager
 async def working(
     handlers: str, options: WorkerOptions, metrics: Metrics | None = None
@@ -119,6 +143,7 @@ async def working(
     """
     _configure_logging(options)
     found, declared, limits = load_handlers(handlers), load_schedules(handlers), load_limits(handlers)
+    wrap, on_event = load_hook("--wrap", options.wrap), _observer(options, metrics)
     name = options.name or f"{socket.gethostname()}:{os.getpid()}"
     running: list[JobRegistry] = []
     watchdog = Watchdog(options.grace, lambda: running[0].running if running else {})
@@ -133,7 +158,8 @@ async def working(
                 name=name,
                 schedules=declared,
                 limits=limits,
-                on_event=None if metrics is None else metrics.on_event,
+                wrap=wrap,
+                on_event=on_event,
             )
         async with _watched(options, metrics), opened as jobs:
             running.append(jobs)
