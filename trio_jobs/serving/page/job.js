@@ -9,7 +9,7 @@ import { InputBox } from "./inputs.js";
 import { copy, Output, PAGE } from "./output.js";
 import { Related } from "./related.js";
 import { Timeline } from "./timeline.js";
-import { between, bytes, count, duration, element, full, make, moment, say, sayOrHide, writeTag } from "./text.js";
+import { between, brief, bytes, count, duration, element, full, make, moment, say, sayOrHide, writeTag } from "./text.js";
 
 const LIFECYCLE = new Set(["started", "retried", "cancel_requested", "completed", "failed", "cancelled", "expired"]);
 const BRIEFLY = { whole: false }; // megabytes are loaded on demand
@@ -214,7 +214,9 @@ export class JobView {
   }
 
   #value(job, name) {
-    return name in (job.large ?? {}) ? this.#large(job, name) : make("pre", "", full(job[name]));
+    if (name in (job.large ?? {})) return this.#large(job, name);
+    const short = brief(job[name], 80);
+    return make("pre", "", short.length <= 80 ? short : full(job[name]));
   }
 
   /** Make a button that loads a large value. */
