@@ -58,7 +58,7 @@ _OTHERS = (
 _UNQUALIFIED = (
     "Any|AsyncIterator|Awaitable|Callable|Iterable|Iterator|Literal|Mapping|None|Self|Sequence"
     "|bool|bytes|callable|datetime|dict|float|frozenset|int|list|object|set|str|timedelta|tuple|type"
-    "|ContextVar|MockClock|Again|Handler|Missed|Options|Path|Random|Transition"
+    "|ContextVar|MockClock|Again|Handler|Missed|Options|Path|PriorityName|Random|Transition"
     "|[A-Z][A-Za-z]*(Error|Exception|ExceptionGroup|Warning)"
 )
 nitpick_ignore_regex = [

@@ -34,7 +34,7 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 TRACE_CONTEXT: Final = "trace_context"
-"""The name in a job's metadata of the context that its attempts continue: text by names of headers."""
+"""The name in a job's metadata of the context that its attempts continue, as text by names of headers."""
 _OURS: Final = "messaging.trio_jobs"  # what the conventions have no name for
 _REMEMBERED: Final = 10_000
 """Of how many jobs the span of the last attempt is remembered, for the next one to link to."""
