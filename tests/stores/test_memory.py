@@ -1447,7 +1447,8 @@ class Program:
             wanted, events = self.world.jobs[job.id], await self.store.read(job.id, 0, ALL)
             found = [(event.attempt, event.kind.value, event.at, event.data) for event in events]
             assert found == [(attempt, kind, self.wall(at), data) for attempt, kind, at, data in wanted.log]
-            sizes = {name: getattr(one, name) for name in ("args_bytes", "result_bytes", "log_bytes")}
+            given = ("args_bytes", "result_bytes", "log_bytes", "args_text")
+            sizes = {name: getattr(one, name) for name in given}
             assert one == summary_of(job, progress=one.progress, **sizes)
             assert job.state.value == wanted.state
             assert (job.reason and job.reason.value, job.message) == (wanted.reason, wanted.message)
