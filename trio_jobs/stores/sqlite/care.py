@@ -26,7 +26,7 @@ class _Undone(Exception):
 
 
 def sweep(tx: Transaction) -> int:
-    """Expire jobs that waited too long, take back jobs whose lease lapsed, and return how many they were."""
+    """Expire jobs that waited too long, reclaim jobs whose lease lapsed, and return how many they were."""
     tx.check_compat()
     expired = [number for (number,) in tx.run("expired", now=tx.now, limit=ends.BATCH)]
     for number in expired:

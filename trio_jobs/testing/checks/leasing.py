@@ -1,4 +1,4 @@
-"""`heartbeat` and `sweep`: whose an attempt is, and when it is taken back."""
+"""`heartbeat` and `sweep`: whose an attempt is, and when it is reclaimed."""
 
 from __future__ import annotations
 
