@@ -112,9 +112,10 @@ def in_browser(**context: Any) -> Callable[[Callable[..., None]], Callable[..., 
 
 
 def open_page(page: Page, job: str = "") -> None:
-    """Load the page, and wait until it is connected."""
+    """Load the page, and wait until it is connected, and knows what its user may do."""
     page.goto(f"/#job={job}" if job else "/")
     expect(page.locator("#connection")).to_have_text("Connected")
+    page.wait_for_selector("body[data-may]")
 
 
 def expect_state(page: Page, state: str) -> None:

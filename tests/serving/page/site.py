@@ -22,6 +22,8 @@ class Site:
     Attributes:
         token: What callers have to show; with none, everybody may come.
         tracebacks: Whether it shows tracebacks and stacks, from its next start.
+        owner: Whose jobs those see who show it.
+        may: What these may do.
         jobs: The registry, while it runs.
         steps: How often the handlers that wait for the test may go on.
     """
@@ -32,6 +34,8 @@ class Site:
         self.port = 0
         self.token = ""
         self.tracebacks = False
+        self.owner: str | None = "ann"
+        self.may: Literal["read", "change"] = "change"
         self._nursery = nursery
         self._file = file
         self._scope = trio.CancelScope()
@@ -71,7 +75,11 @@ class Site:
         self.do(finish)
 
     async def _authenticate(self, headers: Any) -> Caller | None:
-        return Caller("ann") if headers.get("authorization") == f"Bearer {self.token}" else None
+        return (
+            Caller(self.owner, may=self.may)
+            if headers.get("authorization") == f"Bearer {self.token}"
+            else None
+        )
 
     async def start(self) -> None:
         """Serve, on the port that it had before."""

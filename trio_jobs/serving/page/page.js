@@ -4,10 +4,12 @@
  * @module page
  */
 
+import { BulkDialog } from "./bulk.js";
 import { CancelDialog } from "./cancel.js";
 import { SubmitDialog } from "./form.js";
 import { JobView } from "./job.js";
 import { Lists } from "./list.js";
+import { Overview } from "./overview.js";
 import { Pauses } from "./pause.js";
 import { Schedules } from "./schedules.js";
 import { element, say, sayOrHide } from "./text.js";
@@ -17,7 +19,7 @@ const TOKEN = "trio-jobs token"; // in the tab's own storage, which ends with th
 const here = new URL(".", document.baseURI);
 
 const lists = new Lists();
-const view = new JobView((name, value) => lists.addTag(name, value));
+const view = new JobView((name, value) => lists.filter.addTag(name, value));
 function submitted(job) {
   open(job.id);
   lists.refresh();
@@ -25,6 +27,8 @@ function submitted(job) {
 const submitting = new SubmitDialog(submitted);
 const schedules = new Schedules(submitted);
 const cancelling = new CancelDialog();
+const bulk = new BulkDialog(lists.filter);
+const overview = new Overview(lists.filter);
 const pauses = new Pauses(() => view.job?.handler);
 lists.onrefresh = () => pauses.refresh();
 /** @type {?import("./trio_jobs.js").Jobs} */
@@ -38,8 +42,15 @@ function start() {
     askForToken(error.message);
     return;
   }
-  for (const part of [pauses, lists, view, submitting, cancelling, schedules]) part.use(jobs);
+  for (const part of [pauses, lists, view, submitting, cancelling, bulk, schedules, overview]) part.use(jobs);
+  allow(jobs);
   route();
+}
+
+/** Show the buttons that change something to those only who may. */
+async function allow(asked) {
+  const { may = "change" } = await asked.askHandlers().catch(() => ({ may: "read" }));
+  if (asked === jobs) document.body.dataset.may = may;
 }
 
 // ------------------------------------------------------------ the connection
@@ -89,9 +100,10 @@ function open(id) {
 
 async function route() {
   const id = selected();
-  document.body.dataset.view = id ? "job" : "jobs";
+  document.body.dataset.view = id || location.hash === "#overview" ? "job" : "jobs";
   lists.select(id);
   view.show(id);
+  overview.show(!id);
 }
 
 function close() {

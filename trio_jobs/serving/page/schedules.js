@@ -59,8 +59,8 @@ export class Schedules {
   }
 
   #newItem(name) {
-    const toggle = make("button", "toggle");
-    const trigger = make("button", "", "Run now");
+    const toggle = make("button", "toggle changes");
+    const trigger = make("button", "changes", "Run now");
     trigger.type = toggle.type = "button";
     const item = make("li", "", make("span", "name", name), make("span", "what"), toggle, trigger);
     toggle.addEventListener("click", () => this.#do(async (jobs) => {

@@ -174,7 +174,8 @@ export class Jobs {
   }
 
   /**
-   * Return a page of jobs, by `state` (one or several), `tags`, `handler`, `parent`, `reason`, `limit` and `newest`.
+   * Return a page of jobs, by `state` (one or several), `tags`, `handler`, `parent`, `reason`, `older_than`,
+   * `newer_than`, `id_prefix`, `limit` and `newest`.
    * `next` is the `cursor` of the next page; null on the last one. A page may be empty before that.
    *
    * @param {object} [filter]
@@ -189,7 +190,7 @@ export class Jobs {
    * Cancel, submit again or remove all jobs that match.
    *
    * @param {"cancel"|"retry"|"remove"} action
-   * @param {object} where `state`, `tags`, `handler`, `parent`, `reason`, `older_than`; `{}` is all jobs.
+   * @param {object} where `state`, `tags`, `handler`, `parent`, `reason`, `older_than`, `newer_than`, `id_prefix`; `{}` is all jobs.
    * @param {{dry_run?: boolean, message?: string}} [how] With `dry_run`, they are only counted.
    * @returns {Promise<{count: number, more: boolean, refused: number, message: ?string}>}
    */
@@ -283,12 +284,22 @@ export class Jobs {
 
   /** Return the handlers. @returns {Promise<Handler[]>} */
   async handlers() {
-    return (await this.#call({ op: "handlers" })).handlers;
+    return (await this.askHandlers()).handlers;
+  }
+
+  /** Return the handlers, and what this caller may do; older servers do not tell that. @returns {Promise<{handlers: Handler[], may?: "read"|"change"}>} */
+  async askHandlers() {
+    return this.#call({ op: "handlers" });
   }
 
   /** Return the statistics, for callers with all rights. @returns {Promise<object>} */
   async statistics() {
     return (await this.#call({ op: "statistics" })).statistics;
+  }
+
+  /** Return the statistics, what ended of late, and the limits, for callers with all rights. @returns {Promise<any>} */
+  async overview() {
+    return (await this.#call({ op: "overview" })).overview;
   }
 
   /** Return the schedules, for callers with all rights. @returns {Promise<object[]>} */
