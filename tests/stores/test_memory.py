@@ -151,6 +151,7 @@ async def test_a_new_job() -> None:
         next_attempt_at=job.next_attempt_at,
         cancel_requested_at=None,
         last_seq=1,
+        args=new.args,
         waiting_for="due",
     )
     assert await words(store, new.id) == [(0, "submitted", "nothing")]
