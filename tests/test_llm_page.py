@@ -29,10 +29,15 @@ WAIT = 30.0  # seconds before a hang fails its test; no test passes because of i
 SAID = [{"role": "user", "content": "hello"}]
 
 
-def chunk(text: str | None) -> bytes:
+def chunk(text: str | None, why: str | None = None, **more: Any) -> bytes:
     """Return a chunk of an answer as llama.cpp, vLLM and Ollama send it."""
-    delta = {"role": "assistant", "content": text}
-    record = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta}]}
+    delta = {"role": "assistant", "content": text, **more}
+    choice = {"index": 0, "delta": delta, "finish_reason": why}
+    return sse({"object": "chat.completion.chunk", "choices": [choice]})
+
+
+def sse(record: Any) -> bytes:
+    """Return an event of a stream."""
     return f"data: {json.dumps(record)}\n\n".encode()
 
 
@@ -136,9 +141,62 @@ async def test_the_answer_is_streamed_and_returned(llm: Any, model: Model, jobs:
     handle = await jobs.submit(llm.chat, SAID, "small", 7)
     async with handle.stream() as pieces:
         assert [piece async for piece in pieces] == ["Hel", "lo"]
-    assert await handle.result() == "Hello"
-    assert model.asked == [{"model": "small", "messages": SAID, "max_tokens": 7, "stream": True}]
+    assert (await handle.result())["content"] == "Hello"
+    usage = {"include_usage": True}
+    asked = {"model": "small", "messages": SAID, "max_tokens": 7, "stream": True, "stream_options": usage}
+    assert model.asked == [asked]
     assert model.keys == [None]
+
+
+USAGE = {"prompt_tokens": 3, "completion_tokens": 5}
+
+
+async def test_reasoning_is_apart_from_the_answer(llm: Any, model: Model, jobs: Any) -> None:
+    """Reasoning is tokens of its own shape, or none if it is not wanted; the result has it, with the reason
+    why the model ended and what it took."""
+    end = chunk("", "length") + sse({"choices": [], "usage": USAGE}) + b"data: [DONE]\n\n"
+    thinks = chunk(None, reasoning_content="Hm") + chunk(None, reasoning="! ") + chunk("Hello")
+    model.answers = [model.says(end=thinks + end)]
+    for wanted, sent in ((True, [{"reasoning": "Hm"}, {"reasoning": "! "}, "Hello"]), (False, ["Hello"])):
+        handle = await jobs.submit(llm.chat, SAID, "small", 7, wanted)
+        async with handle.stream() as pieces:
+            assert [piece async for piece in pieces] == sent
+        assert await handle.result() == {
+            "content": "Hello",
+            "reasoning": "Hm! ",
+            "tool_calls": [],
+            "finish_reason": "length",
+            "usage": USAGE,
+        }
+
+
+async def test_tool_calls_are_passed_on(llm: Any, model: Model, jobs: Any) -> None:
+    """Tools are offered to the model, and its calls, which come in pieces, are whole in the result."""
+
+    def piece(index: int, **function: str) -> bytes:
+        start = {"id": f"call {index}", "type": "function"} if "name" in function else {}
+        return chunk(None, tool_calls=[{"index": index, **start, "function": function}])
+
+    body = piece(0, name="add", arguments='{"one') + piece(0, arguments='": 1}') + piece(1, name="now")
+    model.answers = [model.says(end=body + chunk(None, "tool_calls") + b"data: [DONE]\n\n")]
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    result = await (await jobs.submit(llm.chat, SAID, "small", 7, True, tools)).result()
+    assert model.asked[0]["tools"] == tools
+    assert (result["content"], result["finish_reason"]) == ("", "tool_calls")
+    assert result["tool_calls"] == [
+        {"id": "call 0", "name": "add", "arguments": '{"one": 1}'},
+        {"id": "call 1", "name": "now", "arguments": ""},
+    ]
+
+
+async def test_a_retry_repeats_no_text(llm: Any, model: Model, jobs: Any) -> None:
+    """With `resume`, an answer that broke off is given to the model, and its readers get the rest only."""
+    model.answers = [model.says("Hel", end=b""), model.says("lo")]
+    handle = await jobs.submit(llm.chat, SAID, "small", 7, True, None, True, retry=at_once(llm.chat))
+    async with handle.stream(restarts="continue") as pieces:
+        assert [piece async for piece in pieces] == ["Hel", "lo"]
+    assert (await handle.result())["content"] == "Hello"
+    assert model.asked[1]["messages"] == [*SAID, {"role": "assistant", "content": "Hel"}]
 
 
 async def test_a_key_is_sent_and_kept_out_of_the_log(
@@ -171,7 +229,7 @@ async def test_silence_is_timed(llm: Any, model: Model, jobs: Any) -> None:
     model.answers = [model.goes_on("Hel"), model.says("Hello")]
     limits = trio_jobs.Timeouts(idle=0.05)
     handle = await jobs.submit(llm.chat, SAID, "small", timeouts=limits, retry=at_once(llm.chat))
-    assert await handle.result() == "Hello"
+    assert (await handle.result())["content"] == "Hello"
     await model.left.wait()
     assert [event.data.reason for event in await handle.history() if event.kind == "retried"] == [
         "idle_timeout"
@@ -183,7 +241,7 @@ async def test_it_waits_as_long_as_it_is_asked_to(llm: Any, model: Model, jobs: 
     """A busy server gives the time of the next try, which spends no attempt."""
     model.answers = [refuses(status, retry_after="0"), *model.answers]
     handle = await jobs.submit(llm.chat, SAID, "small", retry=trio_jobs.Retry(attempts=1))
-    assert await handle.result() == "Hello"
+    assert (await handle.result())["content"] == "Hello"
     job = await handle.snapshot()
     assert (job.attempt, job.spent) == (2, 1)
 
@@ -206,7 +264,7 @@ async def test_what_may_pass_is_tried_again(
     """An error of the server spends an attempt; the next may work, and after the last one the job fails."""
     model.answers = [answer, *model.answers]
     handle = await jobs.submit(llm.chat, SAID, "small", retry=at_once(llm.chat))
-    assert await handle.result() == "Hello"
+    assert (await handle.result())["content"] == "Hello"
     assert (await handle.snapshot()).spent == 2
 
     model.answers = [answer]

@@ -6,6 +6,11 @@ import json
 import signal
 from typing import Any
 
+import pytest
+import trio
+
+import trio_jobs
+
 
 def test_tokens_are_output_and_states_are_not(cli: Any) -> None:
     """Each token is a line on standard output, each other event one on standard error with its cursor."""
@@ -82,3 +87,23 @@ def test_a_reader_that_leaves_is_no_crash(cli: Any) -> None:
     cli.work()
     assert stream.wait(60) == 141
     assert "Traceback" not in stream.stderr.read()
+
+
+@pytest.mark.parametrize("join", [True, False])
+def test_reasoning_is_apart_from_the_answer(cli: Any, join: bool) -> None:
+    """A token that is just reasoning is on standard error, escaped; what else is sent, on standard output."""
+
+    @trio_jobs.handler
+    async def thinks(job: trio_jobs.JobContext[Any]) -> None:
+        await job.send_many([{"reasoning": "H\x1b"}, {"reasoning": "m"}, "yes", {"no": 1, "reasoning": "m"}])
+
+    async def work() -> str:
+        async with trio_jobs.open_registry("sqlite:///jobs.db", handlers=[thinks]) as jobs:
+            handle = await jobs.submit(thinks)
+            await handle.wait()
+            return handle.id
+
+    _, out, err = cli("stream", trio.run(work), *["--join"] * join)
+    end = "" if join else "\n"
+    assert out == f'yes{end}{{"no": 1, "reasoning": "m"}}\n'
+    assert f"\nH\\x1b{end}m\n[7] completed" in err

@@ -61,6 +61,12 @@ def console() -> Console:
     )
 
 
+def dimmed(text: str, stream: TextIO) -> str:
+    """Return a text as it is dimmed on a terminal; elsewhere, and for who wants no colours, as it is."""
+    plain_ = not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if plain_ else f"\x1b[2m{text}\x1b[22m"
+
+
 def line(text: str, style: str = "") -> None:
     """Print a text of one or more lines; control characters but line ends and tabs are escaped."""
     text = lines(text)

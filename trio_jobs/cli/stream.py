@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated
+import sys
+from typing import Annotated, Any, TextIO, cast
 
 import attrs
 import trio
@@ -14,11 +15,11 @@ from .._model.job import Event, Kind, Progress
 from .._registry.address import without_password
 from .._watching.streams import EventStream
 from .ending import ENDED_STATUS
-from .escape import shown
+from .escape import lines, shown
 from .faults import Fault, Stopped
 from .opening import open_jobs, resolve
 from .options import DEFAULT_STORE, Id, Jobs, Json, is_server
-from .output import json_line, note
+from .output import dimmed, json_line, note
 from .show import describe_event
 from .signals import stopped_by_signals
 
@@ -33,6 +34,8 @@ async def stream(
     json: Json = False,
 ) -> int:
     """Print what a job sends, live: each token on a line, and its states on standard error.
+
+    Tokens that are reasoning, as {"reasoning": "…"}, are on standard error too.
 
     The exit status is 0 if the job completed, 1 if it failed, 3 if it was cancelled. Ctrl-C ends the
     reading, not the job, and prints the command that goes on. With --json, each event is a line on standard
@@ -89,13 +92,13 @@ class _Printer:
     place: int
     json: bool = attrs.field(kw_only=True)
     join: bool = attrs.field(kw_only=True)
-    _broken: bool = False  # whether the last line on standard output has no end yet
+    _broken: TextIO | None = None  # where the last line has no end yet
 
     def end_line(self) -> None:
         """End the last line."""
-        if self._broken:
-            print(flush=True)
-            self._broken = False
+        if self._broken is not None:
+            print(file=self._broken, flush=True)
+            self._broken = None
 
     def print(self, event: Event) -> None:
         """Print an event."""
@@ -104,12 +107,25 @@ class _Printer:
         elif event.kind is not Kind.TOKEN:
             self.end_line()
             note(_event_line(event))
-        elif self.join:
-            print(shown(event.data), end="", flush=True)
-            self._broken = True
         else:
-            print(shown(event.data), flush=True)
+            self._print_token(event.data)
         self.place = event.seq
+
+    def _print_token(self, data: Any) -> None:
+        thought = _reasoning_in(data)
+        to = sys.stdout if thought is None else sys.stderr
+        if self._broken is not to:
+            self.end_line()
+        text = shown(data) if thought is None else dimmed(lines(thought), to)
+        print(text, end="" if self.join else "\n", file=to, flush=True)
+        self._broken = to if self.join else None
+
+
+def _reasoning_in(data: Any) -> str | None:
+    """Return what a model reasons, if a token has that and nothing else."""
+    fields = cast("dict[str, Any]", data) if isinstance(data, dict) and len(data) == 1 else {}
+    text = fields.get("reasoning")
+    return text if isinstance(text, str) else None
 
 
 def _event_line(event: Event) -> str:
