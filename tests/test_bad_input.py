@@ -326,8 +326,11 @@ async def test_a_registry_in_another_thread() -> None:
         handle = await jobs.submit(one)
 
         def work() -> int:
-            submit: Callable[[], Any] = partial(jobs.submit, one)
-            for wrong in (lambda: trio.run(submit), lambda: asyncio.run(handle.result()), jobs.pause):
+            for wrong in (
+                lambda: trio.run(lambda: jobs.submit(one)),
+                lambda: asyncio.run(handle.result()),
+                jobs.pause,
+            ):
                 with pytest.raises(RuntimeError, match=r"as in trio.from_thread.run\(jobs.submit, fn\)"):
                     wrong()
             return trio.from_thread.run(trio.from_thread.run(jobs.submit, one, 3).result)
