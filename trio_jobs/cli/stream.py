@@ -123,8 +123,8 @@ class _Printer:
 
 def _reasoning_in(data: Any) -> str | None:
     """Return what a model reasons, if a token has that and nothing else."""
-    fields = cast("dict[str, Any]", data) if isinstance(data, dict) and len(data) == 1 else {}
-    text = fields.get("reasoning")
+    fields = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+    text = fields.get("reasoning") if len(fields) == 1 else None
     return text if isinstance(text, str) else None
 
 
