@@ -32,6 +32,7 @@ READS: dict[str, dict[str, Any]] = {
     "list": {},
     "find": {},
     "bulk": {"what": {"action": "cancel", "where": WHERE, "dry_run": True}},
+    "explain": {"job": "ID"},
     "history": {"job": "ID"},
     "value": {"job": "ID", "field": "args", "seq": 1},
     "follow": {"job": "ID"},
