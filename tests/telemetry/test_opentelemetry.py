@@ -502,7 +502,7 @@ async def test_a_context_that_is_none_is_ignored(program: Program, kept: Any) ->
 
 async def test_a_submit_that_fails_is_an_error(program: Program) -> None:
     """What `submit` raises comes out, and is in the span; so is a cancellation."""
-    bad: Any = {"metadata": 7}, {"priority": "high"}
+    bad: Any = {"metadata": 7}, {"priority": "highest"}
     nothing: Any = None
     async with program.open() as jobs:
         for options in bad:
