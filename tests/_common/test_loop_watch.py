@@ -269,6 +269,13 @@ def test_a_loop_that_answers() -> None:
     assert answers.left <= 0
 
 
+def test_what_is_told_has_to_be_a_function() -> None:
+    """What cannot be called is refused at once, and named."""
+    nothing: Any = 7
+    with pytest.raises(TypeError, match="on_block takes a function, as Metrics.on_block; got 7"):
+        trio_jobs.watch_loop(on_block=nothing)
+
+
 def test_leaving() -> None:
     """Leaving ends the thread, also if it is cancelled; what the block raised comes out as it is."""
     threads: list[threading.Thread] = []

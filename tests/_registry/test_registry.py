@@ -591,6 +591,13 @@ async def test_a_full_queue_still_finds_a_job_by_its_key(autojump_clock: MockClo
 # ------------------------------------------------------------------------------- finding
 
 
+async def test_a_list_shows_arguments_that_json_does_not_have() -> None:
+    """A list has the beginning of all arguments; of those that JSON has no form for, as Python writes them."""
+    async with open_registry(capacity=0) as jobs:
+        await jobs.submit(echo, {(1, 2): "x"})
+        assert [job.args_text for job in await jobs.find()] == ["({(1, 2): 'x'},)"]
+
+
 async def test_find_and_count(autojump_clock: MockClock) -> None:
     """A filter gives exactly the jobs that match each given field, the oldest first."""
 

@@ -17,6 +17,7 @@ from trio_jobs import (
     Kind,
     Limit,
     Retry,
+    Timeouts,
     handler,
     open_registry,
 )
@@ -170,6 +171,36 @@ def test_an_unknown_handler(tmp_path: Path) -> None:
     ]
     assert then[2] == "  this registry runs no jobs: its capacity is 0"
     assert then[3].startswith(f"  the newest of fails that has started is {waiting}, at 20")
+
+
+def test_many_that_never_started(tmp_path: Path) -> None:
+    """If the newest jobs of a handler all failed in the queue, it is not said that none has ever started."""
+
+    async def main() -> list[str]:
+        async with open_registry(f"sqlite:///{tmp_path / 'jobs.db'}", handlers=[fails], capacity=0) as jobs:
+            for handle in [await jobs.submit(fails, timeouts=Timeouts(queue=0.001)) for _ in range(11)]:
+                await handle.wait()
+            return (await (await jobs.submit(fails)).explain()).splitlines()
+
+    assert trio.run(main)[2:] == ["  this registry runs no jobs: its capacity is 0"]
+
+
+async def test_many_tasks(autojump_clock: MockClock) -> None:
+    """Of the stacks of many tasks the first thousand lines are told, and how many there are more."""
+
+    @handler
+    async def crowd(job: JobContext[Any]) -> None:
+        for _ in range(400):
+            job.nursery.start_soon(trio.sleep_forever)
+
+    async with open_registry() as jobs:
+        handle = await jobs.submit(crowd)
+        await wait_all_tasks_blocked()
+        lines = (await handle.explain()).splitlines()
+    begun = lines.index("  its tasks, innermost call last:")
+    assert len(lines[begun + 1 : -1]) == 1000
+    assert lines[-1].startswith("    and ")
+    assert lines[-1].endswith(" lines more")
 
 
 async def test_running(autojump_clock: MockClock) -> None:
