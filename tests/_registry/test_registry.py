@@ -592,7 +592,7 @@ async def test_a_full_queue_still_finds_a_job_by_its_key(autojump_clock: MockClo
 
 
 async def test_a_list_shows_arguments_that_json_does_not_have() -> None:
-    """A list has the beginning of all arguments; of those that JSON has no form for, as Python writes them."""
+    """A list has the beginning of arguments; of those that JSON has no form for, as Python writes them."""
     async with open_registry(capacity=0) as jobs:
         await jobs.submit(echo, {(1, 2): "x"})
         assert [job.args_text for job in await jobs.find()] == ["({(1, 2): 'x'},)"]
