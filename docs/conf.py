@@ -3,7 +3,6 @@
 from importlib.metadata import version as _version
 
 import trio_jobs
-import trio_jobs.client.schedules  # before autodoc does, under which its imports go in a circle
 from trio_jobs._model import options
 from trio_jobs._registry import limits, opening, registry, schedules
 from trio_jobs._running import hooks

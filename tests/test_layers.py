@@ -419,3 +419,12 @@ def test_the_sizes_allowed_are_allowed(tmp_path: Path) -> None:
     body = "    x\n" * (MOST_LINES_IN_A_FUNCTION - 1)
     files = {"_model/job": "x\n" * MOST_LINES_IN_A_FILE, "_model/retry": f"def f():\n{body}"}
     assert oversized(plant(tmp_path, files)) == []
+
+
+def test_public_names_and_rooms_in_any_order() -> None:
+    """Every module can be imported once every public name was used, which gives what it names its module."""
+    names = sorted(name.replace("/", ".").removesuffix(".__init__") for name in modules(ROOT))
+    rooms = ", ".join(f"{PACKAGE}.{name}" for name in names if name not in {"__init__", "__main__"})
+    code = f"import {PACKAGE}; [getattr({PACKAGE}, name) for name in {PACKAGE}.__all__]; import {rooms}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

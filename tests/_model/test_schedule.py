@@ -6,11 +6,12 @@ import math
 import subprocess
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_type_hints
 
 import attrs
 import pytest
 
+import trio_jobs
 from trio_jobs import Debounce, JobContext, Schedule, handler
 
 
@@ -27,6 +28,11 @@ def test_a_schedule_has_the_name_of_its_handler() -> None:
     """The name is that of the handler's mark, unless another one is given."""
     assert Schedule(report, ("daily",), every=60).name == "report"
     assert Schedule(report, ("daily",), every=60, name="mine").name == "mine"
+
+
+def test_the_types_of_a_status_can_be_read() -> None:
+    """What reads the types of fields, as a decoder does, finds them also under the class's public name."""
+    assert get_type_hints(trio_jobs.ScheduleStatus)["last_tick"] is datetime
 
 
 def test_a_schedule_cannot_be_changed() -> None:

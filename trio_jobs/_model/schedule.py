@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, Literal, cast, get_args, get_type_hints
 
 import attrs
 
@@ -129,6 +129,10 @@ class ScheduleStatus:
     paused: bool
     last_tick: datetime
     next_tick: datetime | None
+
+
+# Read now: msgspec looks for their names in the module of the class, which later is that of its public name.
+ScheduleStatus.__annotations__ = get_type_hints(ScheduleStatus)
 
 
 def options_of(schedule: Schedule, delay: float = 0.0) -> dict[str, Any]:
