@@ -127,6 +127,32 @@ async def test_a_dead_workers_job_comes_back(autojump_clock: MockClock) -> None:
         assert (await there.snapshot()).spent == 2
 
 
+@pytest.mark.parametrize(
+    ("crashes", "end"),
+    [(1, ("retrying", "is to run again after attempt 1")), (3, ("failed", "failed after attempt 3"))],
+)
+async def test_a_dead_worker_is_told(
+    crashes: int, end: tuple[str, str], autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The process that reclaims a job says which worker lost it, in one line."""
+    async with machines() as m:
+        alive = await m.start("alive", capacity=0)
+        handle = await alive.jobs.submit(trio_sleeper, 9 * LEASE)
+        for number in range(crashes):
+            dead = await m.start(f"dead {number}\n")
+            await trio.sleep(1)
+            dead.crash()
+            caplog.clear()
+            await trio.sleep(2 * LEASE)
+    (line,) = (one for one in caplog.records if one.name == "trio_jobs.job")
+    lost = rf"its worker dead {crashes - 1}\x0a was lost"
+    assert line.levelname == "WARNING"
+    assert line.getMessage() == f"job {handle.id} (trio_sleeper) {end[1]} (worker_lost): {lost}"
+    facts = {"job_id": handle.id, "handler": "trio_sleeper", "attempt": crashes, "state": end[0]}
+    facts |= {"reason": "worker_lost", "error": lost, "worker": rf"dead {crashes - 1}\x0a"}
+    assert vars(line).items() >= facts.items()
+
+
 async def test_a_live_worker_keeps_its_lease(autojump_clock: MockClock) -> None:
     """A handler that sends nothing for many leases keeps its lease."""
     async with machines() as m:

@@ -283,6 +283,12 @@ FAULTS = [
         "for row in self.load(\"state = 'running' AND parent IS NULL\")[:500]:",
     ),
     Fault(
+        "a sweep names the worker of the first attempt",
+        "leasing.a_sweep_says_what_it_reclaimed",
+        '"worker": worker.name}',
+        '"worker": row.get("worker", worker.name)}',
+    ),
+    Fault(
         "room is counted before the batch is accepted",
         "submitting.an_owner_has_so_much_room",
         "> new.room:",

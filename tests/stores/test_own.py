@@ -61,13 +61,18 @@ def test_a_fault_is_found_in_real_time(fault: Fault) -> None:
 
 def test_a_failure_says_who_met_whom_where() -> None:
     """A failed pair names both verbs, the checkpoint, the result, and the result of each order."""
-    (fault,) = [fault for fault in FAULTS if fault.name.startswith("sweep looks")]
+    (fault,) = [fault for fault in FAULTS if fault.name.startswith("an end that is cut short: the children")]
     with pytest.raises(AssertionError) as caught:
         CHECKS[fault.check].run(in_virtual_time(own_store(fault).open_store), clock=virtual)
-    first, second, third = str(caught.value).split("\n")
+    first, second, third, fourth = str(caught.value).split("\n")
     assert first == (
-        "sweep was held up at checkpoint 1 and heartbeat happened meanwhile; "
+        "finish (completed) was cancelled at checkpoint 1 and finish of the child happened meanwhile; "
         "what came of it comes of no order of the two:"
     )
-    assert second.startswith("      sweep, then heartbeat: heartbeat is {'lost': frozenset()")
-    assert third.startswith("      heartbeat, then sweep: ")
+    assert second.startswith(
+        "      finish (completed), then finish of the child: state of the job is <State.RUNNING"
+    )
+    assert third.startswith(
+        "      finish of the child, then finish (completed): finish of the child is ('LeaseLost'"
+    )
+    assert fourth.startswith("      finish of the child alone: ")

@@ -23,6 +23,7 @@ from trio_jobs.stores.contract import (
     Claimant,
     Heartbeat,
     Outcome,
+    Reclaimed,
     Store,
     Submission,
     Where,
@@ -239,17 +240,22 @@ class SweepsOldLeases(MemoryStore):
         self._leases.tickets = old
         return state
 
-    async def sweep(self) -> None:
+    async def sweep(self) -> list[Reclaimed]:
         while (job_id := self._leases.pop(trio.current_time())) is not None:
             self._rows[job_id].state = State.RETRYING
-        await super().sweep()
+        return await super().sweep()
 
 
 class FailsAtTheFirstCrash(MemoryStore):
-    async def sweep(self) -> None:
+    async def sweep(self) -> list[Reclaimed]:
         for row in self._rows.values():
             row.losses += 2 * (row.state is State.RUNNING)
-        await super().sweep()
+        return await super().sweep()
+
+
+class NamesTheSweeper(MemoryStore):
+    async def sweep(self) -> list[Reclaimed]:
+        return [lost._replace(worker="holder") for lost in await super().sweep()]
 
 
 class StartsMore(MemoryStore):
@@ -485,6 +491,7 @@ FAULTS: list[tuple[type[MemoryStore], str]] = [
     (FencesByNumber, "leasing.another_claim_is_fenced"),
     (EndsOnce, "ending.a_finish_is_asked_again"),
     (EndsAnything, "ending.what_others_ended_is_not_asked_for"),
+    (NamesTheSweeper, "leasing.a_sweep_says_what_it_reclaimed"),
     (FailsAtTheFirstCrash, "leasing.a_job_that_kills_its_workers_fails"),
     (LongerGrace, "cancelling.a_shorter_grace_counts"),
     (RequestsTwice, "cancelling.the_first_request_counts"),
@@ -657,7 +664,7 @@ def test_what_a_store_raises_is_a_failure() -> None:
     """An exception outside the contract is reported unchanged."""
 
     class Broken(MemoryStore):
-        async def sweep(self) -> None:
+        async def sweep(self) -> list[Reclaimed]:
             raise ZeroDivisionError("broken")
 
     with pytest.raises(ZeroDivisionError):

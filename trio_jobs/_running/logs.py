@@ -10,11 +10,11 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from .._common.error_text import indented, one_line
-from .._common.states import UNSPENT, State
+from .._common.states import UNSPENT, Reason, State
 
 if TYPE_CHECKING:
     from .._model.job import Ended
-    from ..stores.contract import Claim
+    from ..stores.contract import Claim, Reclaimed
     from .attempt import Attempt
 
 logger: Final = logging.getLogger("trio_jobs.job")
@@ -50,6 +50,25 @@ def log_end(attempt: Attempt, state: State, ended: Ended | None) -> None:
         claim = attempt.claim
         facts = _facts(claim, state, ended)
         logger.log(level, "%s %s%s", _named(claim), _VERBS[state], _why(claim, ended), extra=facts)
+
+
+def log_reclaimed(lost: Reclaimed) -> None:
+    """Log that a sweep has ended an attempt whose worker was lost, as a warning whatever follows."""
+    why = f"its worker {one_line(lost.worker)} was lost"
+    facts = {
+        "job_id": lost.job_id,
+        "handler": one_line(lost.handler),
+        "attempt": lost.attempt,
+        "state": str(lost.state),
+        "reason": str(Reason.WORKER_LOST),
+        "error": why,
+        "worker": one_line(lost.worker),
+    }
+    words = "job %s (%s) %s after attempt %d (%s): %s"
+    verb = _VERBS[lost.state]
+    logger.warning(
+        words, lost.job_id, facts["handler"], verb, lost.attempt, facts["reason"], why, extra=facts
+    )
 
 
 def _why(claim: Claim, ended: Ended | None) -> str:

@@ -20,6 +20,7 @@ from ..stores.contract import Claim, Claimant, Outcome, Store, Submission
 from ..stores.retrying import retry_until_answered, retry_until_done
 from ..stores.submission import child_submission, submission
 from .attempt import Attempt
+from .logs import log_reclaimed
 from .patient import Patient
 from .runner import Runner
 from .shortcuts import NO_SHORTCUTS, Shortcuts
@@ -91,7 +92,8 @@ class Worker(Runner):
         """Sweep the store whenever a sweep may find work."""
         while True:
             await retry_until_done(self.store.overdue)
-            await retry_until_done(self.store.sweep)
+            for lost in await retry_until_done(self.store.sweep):
+                log_reclaimed(lost)
 
     async def _claim(self) -> None:
         while True:  # claim only when work may wait: a claim holds the slots that a submit could fill at once

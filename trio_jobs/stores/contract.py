@@ -9,9 +9,8 @@ Cancellation does not cut short a verb that writes. A store that has to wait for
 for a few seconds at most; a call that is cancelled then may have happened or not, as below. Verbs may be
 checkpoints; those of the memory store are not, except those that wait.
 
-Failure: a verb that raises `StoreUnavailable` may have happened or not. Every verb may then be called
-again: `submit` and `spawn` know the id, `send` that of its inputs, `append` the offset, and `claim` and
-`finish` the id of the claim.
+Failure: a verb that raises `StoreUnavailable` may have happened or not, and may be called again: `submit` and
+`spawn` know the id, `send` that of its inputs, `append` the offset, `claim` and `finish` that of the claim.
 
 Leases: an attempt belongs to the worker that claimed it until its lease has lapsed *and* a sweep has
 reclaimed it. Its number is the fence: a claim always raises it, so the worker of an earlier attempt can write
@@ -39,6 +38,7 @@ from .records import (
     Claimant,
     Heartbeat,
     Outcome,
+    Reclaimed,
     Submission,
     Where,
 )
@@ -57,6 +57,7 @@ __all__ = [
     "Claimant",
     "Heartbeat",
     "Outcome",
+    "Reclaimed",
     "Store",
     "Submission",
     "Where",
@@ -203,8 +204,7 @@ class Store(Protocol):
         """Record that no more inputs will come, and make a job due that waits for one, as `send` does.
 
         Returns:
-            The `seq` of the event `inputs_ended`; if this was called before, that of then, also of a job
-            that has ended.
+            The `seq` of the event `inputs_ended`; if it was there before, also if the job has ended.
 
         Raises:
             UnknownJob: No job has this id.
@@ -274,13 +274,16 @@ class Store(Protocol):
         """
         ...
 
-    async def sweep(self) -> None:
+    async def sweep(self) -> list[Reclaimed]:
         """End the queued jobs whose queue timeout has passed, and reclaim attempts with lapsed leases.
 
         An attempt whose lease has lapsed is `cancelled`, if that was requested; `failed`, if with it as many
         in a row have lapsed as the greater of `Retry.attempts` and `CRASHES` says, as such a job kills its
         workers; and else `retried`, as `finish` does. The reason is `worker_lost`, unless it was cancelled.
         Its open children are cancelled (reason `parent`).
+
+        Returns:
+            What this call has reclaimed, in any order.
         """
         ...
 

@@ -20,7 +20,7 @@ from ._lines import Lines
 from ._row import Row, same
 from ._scheduling import SchedulingVerbs
 from ._sending import SendingVerbs
-from .contract import CancelAnswer, Claim, Claimant, Outcome, Submission
+from .contract import CancelAnswer, Claim, Claimant, Outcome, Reclaimed, Submission
 from .log import Log
 from .records import Again
 
@@ -309,16 +309,19 @@ class MemoryStore(SchedulingVerbs, SendingVerbs, LeasingVerbs):
             self._cancelling[row.submission.id] = row.cancel_grace
             self._requests.ring()
 
-    async def sweep(self) -> None:
+    async def sweep(self) -> list[Reclaimed]:
         """See `Store.sweep`."""
-        now = self._time()
+        now, reclaimed = self._time(), list[Reclaimed]()
         self._expire(now)
         while (job_id := self._leases.pop(now)) is not None:
             row = self._rows[job_id]
             attempts, asked = row.submission.options.retry.attempts, row.cancel_requested is not None
             service = row.submission.options.restart is not None
             lost = rules.worker_lost(row.losses + 1, attempts, asked=asked, service=service)
+            starts = [event.data for event in row.log.history() if event.kind is Kind.STARTED]
             self._conclude(row, lost, now)
+            reclaimed.append(Reclaimed(job_id, row.submission.handler, row.attempt, starts[-1], row.state))
+        return reclaimed
 
     def _expire(self, now: float) -> None:
         while (job_id := self._expiring.pop(now)) is not None:

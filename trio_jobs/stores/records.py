@@ -180,6 +180,24 @@ class Heartbeat(NamedTuple):
     cancels: Mapping[str, float]
 
 
+class Reclaimed(NamedTuple):
+    """An attempt whose worker was lost, and that a sweep has ended.
+
+    Attributes:
+        job_id: The job.
+        handler: The name of its handler.
+        attempt: The attempt.
+        worker: The name of the worker, as its `started` event has it; "" if that cannot be read.
+        state: The state of the job after it.
+    """
+
+    job_id: str
+    handler: str
+    attempt: int
+    worker: str
+    state: State
+
+
 CRASHES: Final = 3
 """How many attempts of a job in a row may lose their worker, at least, before the job fails of it."""
 

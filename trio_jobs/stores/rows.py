@@ -333,6 +333,14 @@ def events_of(row: Sequence[Any]) -> Iterator[Event]:
         yield Event(seq, attempt, kind, at, decode_event(kind, value), received)
 
 
+def worker_in(data: bytes | str | None) -> str:
+    """Return the name in the row of a `started` event; "" if it cannot be read."""
+    try:
+        return str(decode(data or b"")[0])
+    except (*UNREADABLE, LookupError):
+        return ""
+
+
 def _damaged(job_id: str | None, error: Exception) -> StoreCorrupt:
     return StoreCorrupt(
         f"what is stored of job {job_id} is damaged: {error}. No other job is concerned; cancel it, or "

@@ -24,7 +24,7 @@ from trio.testing import MockClock
 from .._common.states import State
 from .._model.job import PENALTY, Job, Kind, Priority, Progress, Timeouts
 from .._registry.filter import every
-from ..stores.contract import Claim, Claimant, Outcome, Store, Submission, Where
+from ..stores.contract import Claim, Claimant, Outcome, Reclaimed, Store, Submission, Where
 from ..stores.memory import MemoryStore
 from . import _drawn as draw
 from ._agreement_inputs import InputRules
@@ -303,7 +303,10 @@ class StoreMachine(InputRules):
             await self._sweep(line)
 
     async def _sweep(self, line: int) -> None:
-        await self.both(line, "sweep", lambda store: store.sweep())
+        async def sweep(store: Store) -> list[Reclaimed]:
+            return sorted(await store.sweep())
+
+        await self.both(line, "sweep", sweep)
         self._tick()  # what is submitted next has a rank of its own
 
     # ------------------------------------------------------------ looking and forgetting

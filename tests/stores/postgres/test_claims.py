@@ -55,6 +55,11 @@ def call(db: Connection, verb: str, **values: Any) -> Any:
     return row[0]["value"]
 
 
+def sweep(db: Connection) -> int:
+    """Sweep, and return how many jobs were ended or reclaimed."""
+    return int(call(db, "sweep")[0])
+
+
 def claim(db: Connection, limit: int, lease: float | None = 60, claim: str | None = None) -> list[str]:
     """Claim jobs, and return their ids."""
     found = call(db, "claim_jobs", limit=limit, handlers=["work"], worker="w", lease=lease, claim=claim)
@@ -171,9 +176,9 @@ def test_a_lease_that_is_gone_is_made_anew(one: Connection) -> None:
     ids = add(one, 2)
     claim(one, 1)
     mine = beat(one, None, ids[0], lease=-1)["mine"]
-    assert call(one, "sweep") == 1
+    assert sweep(one) == 1
     assert one.execute("SELECT count(*) FROM trio_jobs.lease").fetchone() == (1,)
-    assert call(one, "sweep") == 0
+    assert sweep(one) == 0
     assert one.execute("SELECT count(*) FROM trio_jobs.lease").fetchone() == (0,)
     claim(one, 2)
     answer = beat(one, mine, ids[1])
@@ -186,7 +191,7 @@ def test_a_heartbeat_waits_for_a_sweep(one: Connection, other: Connection) -> No
     claim(one, 1)
     mine = beat(one, None, *ids, lease=-1)["mine"]
     one.commit()
-    assert call(one, "sweep") == 1
+    assert sweep(one) == 1
     with pytest.raises(LockNotAvailable):
         beat(other, mine, *ids)
     other.rollback()
@@ -200,12 +205,12 @@ def test_a_sweep_leaves_what_a_heartbeat_renews(one: Connection, other: Connecti
     claim(one, 1, lease=-1)
     one.commit()
     mine = beat(one, None, *ids, lease=-1)["mine"]
-    assert call(other, "sweep") == 0
+    assert sweep(other) == 0
     one.commit()
     beat(one, mine, *ids)
-    assert call(other, "sweep") == 0
+    assert sweep(other) == 0
     one.commit()
-    assert call(other, "sweep") == 0
+    assert sweep(other) == 0
 
 
 def test_a_broken_job_does_not_stop_a_sweep(one: Connection) -> None:
@@ -213,7 +218,7 @@ def test_a_broken_job_does_not_stop_a_sweep(one: Connection) -> None:
     add(one, 2)
     one.execute("UPDATE trio_jobs.job SET options = 'no JSON' WHERE id = 'job 1'")
     claim(one, 2, lease=-1)
-    assert call(one, "sweep") == 2
+    assert sweep(one) == 2
     found = columns(one, "state, message")
     assert found["job 1"][0] == "failed"
     assert found["job 1"][1].startswith("what is stored of it is damaged: ")
@@ -224,7 +229,7 @@ def test_a_sweep_hands_names_on(one: Connection) -> None:
     """Where nobody holds a name any more, the first of those that stand behind it holds it after a sweep."""
     add(one, 3)
     one.execute("UPDATE trio_jobs.job SET exclusive = 'name', behind = true")
-    call(one, "sweep")
+    sweep(one)
     assert columns(one, "behind") == {"job 1": (False,), "job 2": (True,), "job 3": (True,)}
 
 

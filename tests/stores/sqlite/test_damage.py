@@ -26,7 +26,7 @@ from trio_jobs import (
     TrioJobsError,
     open_registry,
 )
-from trio_jobs.stores import Claimant, Outcome, Transition, Where
+from trio_jobs.stores import Claimant, Outcome, Reclaimed, Transition, Where
 from trio_jobs.stores.sqlite import SqliteStore, care, open_sqlite
 from trio_jobs.testing.checks.kit import HOLDER, accept, completed, make, work
 
@@ -322,6 +322,22 @@ async def test_a_damaged_child_of_a_lost_parent(tmp_path: Path) -> None:
         await store.sweep()
         assert (await store.get(parent)).state is not State.RUNNING
         assert (await store.get(child)).message == "what is stored of it is damaged: priority"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("UPDATE trio_jobs_event SET data = 'no JSON'", "UPDATE trio_jobs_event SET data = '[]'"),
+        *("UPDATE trio_jobs_event SET data = '{}'", "UPDATE trio_jobs_event SET data = 5"),
+        *("UPDATE trio_jobs_event SET data = CAST(x'ff' AS TEXT)", "DELETE FROM trio_jobs_event"),
+    ],
+)
+async def test_a_lost_worker_whose_name_cannot_be_read(change: str, tmp_path: Path) -> None:
+    """A sweep reclaims a job all the same if the event is damaged that names the worker."""
+    async with opened(tmp_path / "jobs.db") as store:
+        job_id = await bring(store, "lapsed", "l")
+        await writer_of(store).call(lambda tx: tx.db.execute(f"{change} WHERE kind = 'started'").get)
+        assert await store.sweep() == [Reclaimed(job_id, "work", 1, "", State.RETRYING)]
 
 
 async def test_a_submit_meets_a_damaged_counter(tmp_path: Path) -> None:

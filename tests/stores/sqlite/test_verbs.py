@@ -160,7 +160,7 @@ def test_a_lease_without_end(file: File) -> None:
     """A worker with infinite leases is never swept."""
     batch = [file.rows.written(make())]
     verbs.submit(file.at(1.0), batch, 1, HANDLERS, Claimant("eternal"))
-    assert care.sweep(file.at(1e12)) == 0
+    assert care.sweep(file.at(1e12)) == (0, [])
     assert looking.next_overdue(file.at(1.0)) == float("inf")
 
 
@@ -187,7 +187,7 @@ def test_an_expired_job_tells_how_long_it_waited(file: File) -> None:
     """The message has the limit as it was given, at any time of day."""
     (job_id,), _ = file.submit(1.7e9, {"timeouts": Timeouts(queue=0.1)})
     tx = file.at(1.7e9 + 1)
-    assert care.sweep(tx) == 1
+    assert care.sweep(tx)[0] == 1
     tx.write_log()
     events, over, _ = looking.page(file.at(0), job_id, 1, 9)
     assert over
@@ -223,7 +223,7 @@ def test_children_however_deep(file: File) -> None:
         above = child.submission.id
     file.limits = UNLIMITED
     tx = file.at(1e6)
-    assert care.sweep(tx) == 1
+    assert care.sweep(tx)[0] == 1
     tx.write_log()
     assert file.totals() == {"retrying": 1, "cancelled": 1200}
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 
-from ..contract import NO_CLAIMS, Claim, Claimant, Heartbeat
+from ..._common.states import State
+from ..contract import NO_CLAIMS, Claim, Claimant, Heartbeat, Reclaimed
 from ..pauses import Pauses
+from ..rows import worker_in
 from .calls import PostgresCalls, is_text
 
 BATCH = 500
@@ -49,10 +51,16 @@ class ClaimingCalls(PostgresCalls):
         self._lease = answer["mine"]
         return Heartbeat(frozenset(fences).difference(answer["alive"]), answer["cancels"] or {})
 
-    async def sweep(self) -> None:
+    async def sweep(self) -> list[Reclaimed]:
         """See `Store.sweep`."""
-        while await self._write("sweep", {}) >= BATCH:
-            pass
+        swept, reclaimed = BATCH, list[Reclaimed]()
+        while swept >= BATCH:
+            swept, rows = await self._write("sweep", {})
+            reclaimed += (
+                Reclaimed(job_id, handler, attempt, worker_in(begun), State(word))
+                for job_id, handler, attempt, begun, word in rows
+            )
+        return reclaimed
 
     async def pause_handlers(self, names: Collection[str] | None, *, paused: bool) -> None:
         """See `KeepsPauses.pause_handlers`."""

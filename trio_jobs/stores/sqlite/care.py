@@ -10,9 +10,10 @@ from typing import Final
 from ..._common.error_text import one_line
 from ..._common.states import Reason, State, Transition
 from ..._model.job import Ended
-from ..contract import Claimant, Outcome
+from ..contract import Claimant, Outcome, Reclaimed
+from ..rows import text, worker_in
 from ..rules import ABANDONED, WAITING, Conclusion, not_started, worker_lost
-from . import ends, lanes, looking, repair, verbs
+from . import chunks, ends, lanes, looking, repair, verbs
 from .group import Transaction
 
 logger = logging.getLogger("trio_jobs")
@@ -25,17 +26,23 @@ class _Undone(Exception):
     """Raised to undo something that was tried only to see whether it can be done."""
 
 
-def sweep(tx: Transaction) -> int:
-    """Expire jobs that waited too long, reclaim jobs whose lease lapsed, and return how many they were."""
+def sweep(tx: Transaction) -> tuple[int, list[Reclaimed]]:
+    """Expire jobs that waited too long, and reclaim jobs whose lease lapsed.
+
+    Returns:
+        How many they were, and what was reclaimed. A damaged job that failed is not among the latter.
+    """
     tx.check_compat()
     expired = [number for (number,) in tx.run("expired", now=tx.now, limit=ends.BATCH)]
     for number in expired:
         by_itself(tx, number, partial(_expire, tx, number))
     lapsed = [number for (number,) in tx.run("lapsed", heard=min(tx.judged_until, tx.now), limit=ends.BATCH)]
+    reclaimed = dict[int, Reclaimed]()
     for number in lapsed:
-        by_itself(tx, number, partial(_take_back, tx, number))
+        if not by_itself(tx, number, partial(_reclaim, tx, number, reclaimed)):
+            reclaimed.pop(number, None)
     tx.run("hand_on")
-    return len(expired) + len(lapsed)
+    return len(expired) + len(lapsed), [*reclaimed.values()]
 
 
 def _expire(tx: Transaction, number: int) -> None:
@@ -43,12 +50,16 @@ def _expire(tx: Transaction, number: int) -> None:
     ends.end(tx, number, State.QUEUED, Conclusion(Transition.EXPIRED, not_started(waited)))
 
 
-def _take_back(tx: Transaction, number: int) -> None:
+def _reclaim(tx: Transaction, number: int, reclaimed: dict[int, Reclaimed]) -> None:
     ((_, attempts, _),) = tx.run("terms", number=number)
     job = _running(tx, number)
+    # Now, as a job that fails may be deleted.
+    ((job_id, handler, begun),) = tx.run("begun", number=number, **chunks.log_ids(number))
     asked = job.cancel_requested is not None
     service = ends.restart_rule(tx, number)[0] is not None
-    ends.settle(tx, job, worker_lost(job.losses + 1, attempts, asked=asked, service=service))
+    state = ends.settle(tx, job, worker_lost(job.losses + 1, attempts, asked=asked, service=service))
+    names = text(job_id) or "", text(handler) or ""
+    reclaimed[number] = Reclaimed(*names, job.attempt, worker_in(begun), state)
 
 
 def _running(tx: Transaction, number: int) -> looking.Running:

@@ -131,6 +131,12 @@ RETURNING
 -- name: started_at
 SELECT max(id) & (1 << 32) - 1 FROM trio_jobs_event WHERE id BETWEEN :first AND :last AND kind = 'started';
 
+-- name: begun
+SELECT CAST(id AS BLOB), CAST(handler AS BLOB), (
+    SELECT CAST(data AS BLOB) FROM trio_jobs_event
+    WHERE id BETWEEN :first AND :last AND kind = 'started' ORDER BY id DESC LIMIT 1
+) FROM trio_jobs_job WHERE number = :number;
+
 -- name: running
 {running} WHERE id = :id AND state = 'running' AND attempt = :attempt AND claim IS :claim;
 

@@ -16,7 +16,17 @@ from ..._json.stored import encode_event
 from ..._json.values import decode, encode
 from ..._model.job import Event, Job, Kind
 from ..._model.summary import PAGE_JOBS, Page, page_of, place_of
-from ..contract import NO_CLAIMS, CancelAnswer, Claim, Claimant, Heartbeat, Outcome, Submission, Where
+from ..contract import (
+    NO_CLAIMS,
+    CancelAnswer,
+    Claim,
+    Claimant,
+    Heartbeat,
+    Outcome,
+    Reclaimed,
+    Submission,
+    Where,
+)
 from ..pauses import Pauses
 from ..rows import Rows
 from ..waits import Found, Waits
@@ -177,12 +187,14 @@ class SqliteStore(ScheduleCalls, LimitCalls, Waits[FileSignals]):
         """See `Store.request_cancel`."""
         return await self._write_to(job_id, ends.request_cancel, message, grace)
 
-    async def sweep(self) -> None:
+    async def sweep(self) -> list[Reclaimed]:
         """See `Store.sweep`."""
-        swept = ends.BATCH
+        swept, reclaimed = ends.BATCH, list[Reclaimed]()
         while swept >= ends.BATCH:
-            swept = await self._write(care.sweep)
+            swept, some = await self._write(care.sweep)
+            reclaimed += some
             self._signals.work.ring()
+        return reclaimed
 
     def close(self, reason: Reason) -> None:  # noqa: ARG002  # nothing ends: the file lives on
         """See `Store.close`."""

@@ -9,9 +9,9 @@ import trio
 
 from ..._common.errors import LeaseLost
 from ..._common.states import Reason, State
-from ..._model.job import Kind
+from ..._model.job import Kind, Timeouts
 from ..._model.retry import Retry
-from ...stores.contract import CRASHES, Claimant, Store
+from ...stores.contract import CRASHES, Claimant, Reclaimed, Store
 from . import kit
 
 
@@ -158,6 +158,37 @@ async def a_second_sweep_changes_nothing(store: Store) -> None:
     await kit.unchanged("sweep again", store, job_id, store.sweep)
     await kit.again(store, job_id)
     await kit.unchanged("sweep of the next attempt", store, job_id, store.sweep)
+
+
+async def a_sweep_says_what_it_reclaimed(store: Store) -> None:
+    """Of two sweeps at once one says which attempts it has reclaimed, and whose they were; none says more."""
+    deadly = kit.make(target=kit.other_work)
+    await kit.accept(store, deadly)
+    for name in range(CRASHES - 1):
+        await kit.again(store, deadly.id, kit.DOOMED._replace(name=str(name)))
+        await kit.swept(store)
+    await kit.again(store, deadly.id, kit.DOOMED._replace(name='the "last" one'))
+    parent, asked = [await kit.started(store, worker=kit.DOOMED) for _ in range(2)]
+    await kit.spawned(store, parent)
+    await store.request_cancel(asked, None)
+    await kit.started(store)
+    await kit.accept(store, kit.make(timeouts=Timeouts(queue=kit.BRIEF)))
+    await kit.lapse()
+    came = list[Reclaimed]()
+
+    async def sweep() -> None:
+        came.extend(await store.sweep())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sweep)
+        nursery.start_soon(sweep)
+    wanted = [
+        Reclaimed(deadly.id, deadly.handler, CRASHES, 'the "last" one', State.FAILED),
+        Reclaimed(parent, kit.make().handler, 1, kit.DOOMED.name, State.RETRYING),
+        Reclaimed(asked, kit.make().handler, 1, kit.DOOMED.name, State.CANCELLED),
+    ]
+    kit.expect("two sweeps at once", sorted(came), sorted(wanted))
+    kit.expect("sweep again", await store.sweep(), [])
 
 
 async def a_job_that_kills_its_workers_fails(store: Store) -> None:

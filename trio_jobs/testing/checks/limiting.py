@@ -190,6 +190,16 @@ async def only_so_many_ended_jobs_are_kept(store: Store) -> None:
     kit.expect("submit under the key of a job that is kept no longer", await kit.accept(store, new), [new.id])
 
 
+async def a_sweep_says_what_is_kept_no_longer(store: Store) -> None:
+    """A sweep says which attempts it has reclaimed also of the jobs that ended by it and are not kept."""
+    ids = [await kit.started(store, worker=kit.DOOMED) for _ in range(kit.RETENTION.finished + 2)]
+    for job_id in ids:
+        await store.request_cancel(job_id, None)
+    await kit.lapse()
+    came = sorted(lost.job_id for lost in await store.sweep())
+    kit.expect("sweep of more attempts than jobs are kept", came, sorted(ids))
+
+
 async def the_queue_fills_up_at_once(store: Store) -> None:
     """Of submits at the same time as many are accepted as may wait, and no more."""
     refusals = list[QueueFull]()

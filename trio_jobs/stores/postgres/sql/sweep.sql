@@ -108,16 +108,28 @@ EXCEPTION WHEN unique_violation THEN  -- somebody was faster, and the next sweep
     RETURN false;
 END $$;
 
--- One sweep serves all the calls. Each `value` says how many jobs it has handled.
+-- What was reclaimed: the fields of `Reclaimed`, with the row of the `started` event in place of the worker.
+CREATE OR REPLACE FUNCTION trio_jobs.reclaimed(numbers bigint[]) RETURNS json LANGUAGE sql AS $$
+    SELECT coalesce(json_agg(json_build_array(job.id, job.handler, job.attempt, (
+        SELECT event.data FROM trio_jobs.event AS event
+        WHERE event.job = job.number AND event.kind = 'started' ORDER BY event.seq DESC LIMIT 1
+    ), job.state)), '[]') FROM trio_jobs.job AS job WHERE job.number = ANY (numbers) AND job.state <> 'running'
+$$;
+
+-- One sweep serves all the calls. Each `value` says how many jobs it has handled; that of the first also what it
+-- has reclaimed, which is told once.
 CREATE OR REPLACE FUNCTION trio_jobs.sweep(calls json) RETURNS TABLE (place integer, answer json)
 LANGUAGE plpgsql AS $$
 DECLARE
     found record;
     numbers bigint[];
     done json[];
+    reclaimed json;
     freed boolean;
+    others json;
 BEGIN
     answer := trio_jobs.too_new((calls -> 0 ->> 'version')::bigint);
+    others := answer;
     IF answer IS NULL THEN
         found := trio_jobs.lock_overdue();
         numbers := found.expired || found.lapsed;
@@ -126,6 +138,7 @@ BEGIN
         EXCEPTION WHEN data_exception OR integrity_constraint_violation OR raise_exception THEN
             done := ARRAY(SELECT trio_jobs.end_alone(one) FROM unnest(numbers) AS one);
         END;
+        reclaimed := trio_jobs.reclaimed(found.lapsed);  -- now, as those that failed may be deleted
         freed := trio_jobs.hand_on_all();
         PERFORM trio_jobs.move_in(ARRAY(  -- what started just as its handler got its first limit
             SELECT job.number FROM trio_jobs.job WHERE job.state = 'running' AND job.lane IS NULL
@@ -134,12 +147,14 @@ BEGIN
         RETURN QUERY SELECT * FROM trio_jobs.keep_few((calls -> 0 -> 'keep' ->> 'finished')::bigint, cardinality(numbers));
         PERFORM trio_jobs.fold_news();
         answer := json_build_object(
-            'value', cardinality(numbers), 'work', freed OR cardinality(numbers) > 0,
+            'value', json_build_array(cardinality(numbers), reclaimed), 'work', freed OR cardinality(numbers) > 0,
             'grown', ARRAY(SELECT json_array_elements_text(one -> 'grown') FROM unnest(done) AS one),
             'ended', ARRAY(SELECT json_array_elements_text(one -> 'ended') FROM unnest(done) AS one)
         );
+        others := json_build_object('value', json_build_array(cardinality(numbers), json_build_array()));
     END IF;
-    RETURN QUERY SELECT one.place, sweep.answer FROM generate_series(0, json_array_length(calls) - 1) AS one (place);
+    RETURN QUERY SELECT one.place, CASE one.place WHEN 0 THEN sweep.answer ELSE others END
+    FROM generate_series(0, json_array_length(calls) - 1) AS one (place);
 END $$;
 
 -- What tells the tasks that wait for jobs that these have been deleted.
