@@ -105,6 +105,7 @@ def test_what_is_typed_wrong_is_told_on_one_line(cli: Any, arguments: list[str],
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("trio-jobs: ")
     assert said in err
+    assert "; - stands" not in err
 
 
 def test_a_folder_that_is_not_there_is_told(cli: Any) -> None:

@@ -164,6 +164,9 @@ def test_what_a_server_does_not_do_is_said(cli: Any) -> None:
         ("none by its id", "remove", "3f0c", "--url"),
         ("no job has an id", "show", "3f0c", "--url"),
         ("no handler", "submit", "-", "nobody", "--url"),
+        ("no module 'add', neither", "submit", "add", "1", "2", "--url"),
+        ("; - stands for the handlers of the server", "submit", "add", "1", "2", "--url"),
+        ("; - stands for the handlers of the server", "schedules", "trigger", "program:no", "x", "--url"),
         ("name it as module:attribute", "submit", "-", "add", "1", "2", "--retry", "3", "--url"),
         ("name it as module:attribute", "submit", "-", "add", "1", "2", "--idle-timeout", "3", "--url"),
     ):

@@ -75,7 +75,12 @@ def load_handlers_for(store: str, address: str) -> Handlers:
         Fault: What `load_handlers` raises, or `-` stands for nothing.
     """
     if address != THE_SERVERS:
-        return load_handlers(address)
+        try:
+            return load_handlers(address)
+        except Fault as fault:
+            if is_server(store):
+                raise Fault(f"{fault}; {THE_SERVERS} stands for the handlers of the server") from fault
+            raise
     if not is_server(store):
         raise Fault(f"- stands for the handlers of a server: name it with --url; else {_FORM}")
     return Handlers(())
