@@ -3,7 +3,8 @@ inboxes that know of what was lost are told so."""
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import attrs
@@ -51,6 +52,22 @@ def opened(url: str) -> Any:
     return open_postgres(url, handlers=[kit.work])
 
 
+@asynccontextmanager
+async def kept_job(url: str) -> AsyncIterator[tuple[Any, str]]:
+    """Give a store and a job that runs in it; what is written from then on can be lost."""
+    async with opened(url) as store:
+        job = await kit.started(store)
+        keep(url)
+        yield store, job
+
+
+async def gap_of(read: Awaitable[object]) -> tuple[int, int, int]:
+    """Return which events are lost to a reader that is ahead, and which is the oldest left."""
+    with pytest.raises(StreamGap) as gap:
+        await read
+    return gap.value.first, gap.value.last, gap.value.oldest
+
+
 async def refused(store: Any, job_id: str, *calls: Any) -> None:
     """Check that calls of an attempt are refused as those of another one, and change nothing."""
 
@@ -88,9 +105,7 @@ async def test_an_attempt_that_is_ahead_cannot_append(postgres_url: str) -> None
 
 async def test_an_attempt_that_is_ahead_cannot_end(postgres_url: str) -> None:
     """An attempt does not complete, and does not end otherwise, with a log that lacks what it wrote."""
-    async with opened(postgres_url) as store:
-        job = await kit.started(store)
-        keep(postgres_url)
+    async with kept_job(postgres_url) as (store, job):
         await store.append(job, 1, Kind.TOKEN, ["a"], 0)
         go_back(postgres_url)
         ends = [kit.completed(), kit.failed(), kit.retried()]
@@ -116,9 +131,7 @@ async def test_an_attempt_that_received_what_was_lost(postgres_url: str) -> None
             await trio.testing.wait_all_tasks_blocked()
             go_back(postgres_url)
         assert heard == [job]
-        with pytest.raises(StreamGap) as gap:
-            await store.inputs(job, lost, 1)
-        assert (gap.value.first, gap.value.last, gap.value.oldest) == (lost, lost, first)
+        assert await gap_of(store.inputs(job, lost, 1)) == (lost, lost, first)
         await refused(
             store,
             job,
@@ -132,17 +145,13 @@ async def test_an_attempt_that_received_what_was_lost(postgres_url: str) -> None
 @pytest.mark.parametrize("disconnect", [False, True])
 async def test_a_follower_that_is_ahead_is_told(postgres_url: str, *, disconnect: bool) -> None:
     """Who waits behind what was lost gets a gap and goes on with what comes instead, also if others wait."""
-    async with opened(postgres_url) as store:
-        job = await kit.started(store)
-        keep(postgres_url)
+    async with kept_job(postgres_url) as (store, job):
         last = await store.append(job, 1, Kind.TOKEN, ["a", "b"], 0)
         gaps: list[tuple[int, int, int]] = []
 
         async def follow() -> None:
-            with pytest.raises(StreamGap) as gap:
-                await retry_until_answered(store.follow, job, last, 9)
-            gaps.append((gap.value.first, gap.value.last, gap.value.oldest))
-            (event,) = await retry_until_answered(store.follow, job, gap.value.oldest, 9)
+            gaps.append(gap := await gap_of(retry_until_answered(store.follow, job, last, 9)))
+            (event,) = await retry_until_answered(store.follow, job, gap[-1], 9)
             assert (event.seq, event.data) == (3, "x")
 
         with trio.fail_after(PATIENCE):
@@ -161,17 +170,13 @@ async def test_a_follower_that_is_ahead_is_told(postgres_url: str, *, disconnect
 
 async def test_an_end_that_was_lost(postgres_url: str) -> None:
     """Who has read the end of a job that goes on gets a gap as well; and who is ahead of another end does."""
-    async with opened(postgres_url) as store:
-        job = await kit.started(store)
-        keep(postgres_url)
+    async with kept_job(postgres_url) as (store, job):
         await store.append(job, 1, Kind.TOKEN, ["a"], 0)
         await store.finish(job, 1, kit.completed())
         go_back(postgres_url)
-        with pytest.raises(StreamGap):
-            await store.follow(job, 4, 9)
+        await gap_of(store.follow(job, 4, 9))
         await store.finish(job, 1, kit.completed())
-        with pytest.raises(StreamGap):
-            await store.follow(job, 4, 9)
+        await gap_of(store.follow(job, 4, 9))
         assert await store.follow(job, 3, 9) == []
 
 
@@ -213,9 +218,7 @@ async def test_another_attempt_starts_over(postgres_url: str) -> None:
                 assert (await events.receive()).kind is Kind.SAVED
                 go_back(postgres_url)
                 gone.set()
-                with pytest.raises(StreamGap) as gap:
-                    await events.receive()
-                assert (gap.value.first, gap.value.last, gap.value.oldest) == (4, 4, 3)
+                assert await gap_of(events.receive()) == (4, 4, 3)
                 rest = [event async for event in events]
             assert await handle.result() == "done"
             async with handle.events() as events:
@@ -260,9 +263,7 @@ async def test_an_attempt_that_waits_for_inputs_is_told(postgres_url: str) -> No
 
 async def test_a_client_that_is_ahead_is_told(postgres_url: str) -> None:
     """Clients of a server get the gap that a reader beside the store gets, and go on behind it."""
-    async with opened(postgres_url) as store, AsyncExitStack() as stack:
-        job = await kit.started(store)
-        keep(postgres_url)
+    async with kept_job(postgres_url) as (store, job), AsyncExitStack() as stack:
         await store.append(job, 1, Kind.TOKEN, ["a", "b"], 0)
         registry = {"store": postgres_url, "capacity": 0}
         site = await stack.enter_async_context(served([kit.work], registry=registry))
@@ -273,9 +274,7 @@ async def test_a_client_that_is_ahead_is_told(postgres_url: str) -> None:
         told: list[tuple[int, int, int]] = []
 
         async def read(stream: Any) -> None:
-            with pytest.raises(StreamGap) as gap:
-                await stream.receive()
-            told.append((gap.value.first, gap.value.last, gap.value.oldest))
+            told.append(await gap_of(stream.receive()))
             event = await stream.receive()
             assert (event.seq, event.data) == (3, "x")
 
