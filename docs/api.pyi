@@ -113,6 +113,7 @@ class Filter(TypedDict, total=False):
     older_than: float  # seconds since its end
     newer_than: float  # seconds since its end, or since its submission if it has not ended
     id_prefix: str  # what its id begins with
+    args_contain: str  # a piece of its arguments as JSON
 
 class Search(TypedDict, total=False):
     state: State | StateName | Iterable[State | StateName]
@@ -123,6 +124,7 @@ class Search(TypedDict, total=False):
     older_than: float
     newer_than: float
     id_prefix: str
+    args_contain: str
     reason: Reason | str
 
 class LoopWatch:

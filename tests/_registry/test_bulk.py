@@ -47,9 +47,13 @@ async def hang(job: JobContext[str]) -> None:
     await trio.sleep_forever()
 
 
+@handler
+async def greet(job: JobContext[str], name: str) -> None: ...
+
+
 @asynccontextmanager
 async def opened(store: str, folder: Path, **options: Any) -> AsyncGenerator[JobRegistry]:
-    handlers: list[Any] = [fail, work, hang]
+    handlers: list[Any] = [fail, work, hang, greet]
     if store == "memory":
         async with open_registry(MemoryStore(queue_limit=1500), handlers=handlers, **options) as jobs:
             yield jobs
@@ -147,6 +151,22 @@ async def test_what_is_old_is_removed(autojump_clock: MockClock, store: str, tmp
             await jobs.count(older_than=-1)
         with pytest.raises(ValueError, match="newer_than"):
             await jobs.count(newer_than=-1)
+
+
+@STORES
+async def test_jobs_are_found_by_a_piece_of_their_arguments(
+    autojump_clock: MockClock, store: str, tmp_path: Path
+) -> None:
+    """`args_contain` selects in every filter, beside its other fields."""
+    async with opened(store, tmp_path) as jobs:
+        for name in ("Größe", "groesse"):
+            await jobs.submit(greet, name, delay=60)
+        assert [job.args_text for job in await jobs.find(args_contain='"Größ')] == ['["Größe"]']
+        assert await jobs.count(args_contain="gr", state=State.QUEUED) == 1
+        assert await jobs.cancel_where(args_contain="Gr") == await jobs.remove_where(args_contain="e") == 1
+        assert await jobs.count(args_contain="g") == await jobs.count() == 1
+        with pytest.raises(TypeError, match="args_contain takes a str"):
+            await jobs.find(args_contain=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 @STORES

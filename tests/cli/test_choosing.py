@@ -21,7 +21,8 @@ def states(cli: Cli) -> dict[str, int]:
 def test_counted_then_cancelled(cli: Cli) -> None:
     """With --dry-run nothing is changed; without, those that match are told to stop, and no others."""
     for user in ("7", "7", "8"):
-        cli.submit("add", "1", "2", "--tag", f"user={user}")
+        cli.submit("add", user, "2", "--tag", f"user={user}")
+    assert cli("cancel", "--args-contain", "[8,", "--dry-run") == (0, "1 job would be told to stop\n", "")
     assert cli("cancel", "--tag", "user=7", "--dry-run") == (0, "2 jobs would be told to stop\n", "")
     assert json.loads(cli("cancel", "--all", "--dry-run", "--json")[1]) == {
         "told to stop": 3,

@@ -27,6 +27,8 @@ def test_jobs_are_found_by_what_they_are(cli: Any) -> None:
     assert ids("--handler", "add") == [one, three]
     assert ids("--tag", "of=x") == ids("--owner", "me") == [one]
     assert ids("--tag", "of=y") == []
+    assert ids("--args-contain", "[1,") == [one]
+    assert ids("--args-contain", "so", "--state", "queued") == []
     assert ids("--older-than", "0s") == [one, two]
     assert ids("--older-than", "0s", "--handler", "add") == [one]
     assert ids("--older-than", "1d") == ids("--older-than", "0s", "--state", "queued") == []

@@ -36,6 +36,8 @@ def test_every_command_about_jobs_speaks_to_a_server(cli: Any) -> None:
     # An age is another at each look, and so is the width of its column.
     here, there = (re.sub(r" +", " ", re.sub(r"\S+ ago", "", table)) for table in tables)
     assert here == there
+    chosen = [json.loads(cli("list", "--args-contain", '"no"', "--json", *where)[1]) for where in (at, ())]
+    assert [one["id"] for one in chosen] == [failed, failed]
     assert "the newest 1 of 2 jobs" in cli("list", "--limit", "1", *at)[2]
 
     shown = cli("show", failed[:10], *at)[1]

@@ -118,7 +118,8 @@ async def test_many_at_once(kind: Kind) -> None:
         assert (report.count, report.refused, report.message) == (2, 0, None)
         assert await remote.remove_where() == 2
         assert await jobs.count() == len(await remote.find()) == 3
-        assert await remote.cancel_where() == 3
+        assert await remote.cancel_where(args_contain="7") == 0
+        assert await remote.cancel_where(args_contain="[]") == 3
         with pytest.raises(TypeError, match="leave owner out"):
             await remote.remove_where(owner="ann")
         with pytest.raises(TypeError, match="reason"):
@@ -240,6 +241,7 @@ async def test_find() -> None:
             handles[3].id,
         ]
         assert len(await remote.find(handler="flaky")) == 0
+        assert [job.id for job in await remote.find(args_contain='"no"')] == [failed.id]
         found, after = list[str](), None
         while True:
             page = await remote.find(limit=2, after=after)

@@ -139,15 +139,15 @@ def short_progress(progress: Progress | None) -> Progress | None:
     return None if progress is None else attrs.evolve(progress, message=shortened(progress.message))
 
 
-def text_of(args: Sequence[Any]) -> str:
-    """Return the beginning of arguments as JSON, for a summary; what JSON does not have as text."""
+def text_of(args: Sequence[Any], most: int | None = SHOWN) -> str:
+    """Return the beginning of arguments as JSON, for a summary, or all; what JSON does not have as text."""
     import json  # needed only for lists
 
     try:
         text = json.dumps(args, ensure_ascii=False, separators=(",", ":"), default=shown)
     except ANY:  # as for a dict with other keys than JSON has
         text = shown(args)
-    return text[:SHOWN]
+    return text[:most]
 
 
 def summary_of(

@@ -34,6 +34,8 @@ class Filter(TypedDict, total=False):
         older_than: How many seconds ago it ended, at least.
         newer_than: How many seconds ago it ended, at most; or was submitted, if it has not ended.
         id_prefix: What its id begins with.
+        args_contain: A piece of its arguments as JSON, in the same case, see `JobSummary.args_text`. Those
+            of more than 16 KiB, and hidden ones, are not searched. Reads each job that the other fields leave.
     """
 
     state: State | StateName | Iterable[State | StateName]
@@ -44,6 +46,7 @@ class Filter(TypedDict, total=False):
     older_than: float
     newer_than: float
     id_prefix: str
+    args_contain: str
 
 
 class Search(Filter, total=False):
@@ -68,7 +71,7 @@ async def every(store: Store, where: Where) -> list[JobSummary]:
 
 
 _STATES, _REASONS = tuple(map(str, State)), tuple(map(str, Reason))
-_NAMES = ("handler", "owner", "parent", "id_prefix")
+_NAMES = ("handler", "owner", "parent", "id_prefix", "args_contain")
 
 
 def where_of(filter_: Filter | Search) -> Where:

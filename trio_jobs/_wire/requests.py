@@ -25,6 +25,7 @@ BEARER: Final = "bearer."
 """The prefix of the subprotocol with the token of a browser's WebSocket, which cannot set headers."""
 
 Id: TypeAlias = Annotated[int, Meta(ge=1, le=2**53 - 1)]
+Piece: TypeAlias = Annotated[str, Meta(max_length=1000)]
 JobId: TypeAlias = Annotated[str, Meta(max_length=64)]
 Names: TypeAlias = Annotated[list[Name], Meta(min_length=1, max_length=1000)]
 Cursor: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -109,7 +110,8 @@ class WhereFields(Strict, frozen=True, omit_defaults=True):
     """The fields that select jobs.
 
     `older_than` is how many seconds ago a job ended, at least; `newer_than` how many, at most, or how many
-    ago a job was submitted that has not ended. `id_prefix` is what the id begins with.
+    ago a job was submitted that has not ended. `id_prefix` is what the id begins with, and `args_contain` a
+    piece of the arguments as JSON.
     """
 
     state: State | list[State] | None = None
@@ -120,6 +122,7 @@ class WhereFields(Strict, frozen=True, omit_defaults=True):
     older_than: Seconds | None = None
     newer_than: Seconds | None = None
     id_prefix: JobId | None = None
+    args_contain: Piece | None = None
 
 
 class _Filter(Request, frozen=True, omit_defaults=True):
@@ -133,6 +136,7 @@ class _Filter(Request, frozen=True, omit_defaults=True):
     older_than: Seconds | None = None
     newer_than: Seconds | None = None
     id_prefix: JobId | None = None
+    args_contain: Piece | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     newest: bool = False
 

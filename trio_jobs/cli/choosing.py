@@ -29,6 +29,7 @@ class Filtered:
         handler: Only jobs of this handler.
         owner: Only jobs of this owner.
         older_than: Only jobs that ended so long ago, as 7d.
+        args_contain: Only jobs with this piece of text in their arguments as JSON.
         all: All jobs, as far as no other option says which.
         dry_run: Print how many jobs it would be, and change nothing.
     """
@@ -38,6 +39,7 @@ class Filtered:
     handler: str | None = None
     owner: str | None = None
     older_than: Seconds | None = None
+    args_contain: str | None = None
     all: Annotated[bool, Parameter(negative=())] = False
     dry_run: Annotated[bool, Parameter(negative=())] = False
 
@@ -49,7 +51,7 @@ class Filtered:
             "tags": tags_of(self.tag) or None,
             "handler": self.handler,
         }
-        given |= {"owner": self.owner, "older_than": self.older_than}
+        given |= {"owner": self.owner, "older_than": self.older_than, "args_contain": self.args_contain}
         return cast("Filter", {name: value for name, value in given.items() if value is not None})
 
     @property
@@ -92,7 +94,7 @@ async def change_chosen(
     if not chosen.given:
         raise Fault(
             f"{action} takes the id of at least one job; 'trio-jobs list' shows them. Or choose jobs by "
-            "--state, --tag, --handler, --owner or --older-than; --all chooses all that there are"
+            "--state, --tag, --handler, --owner, --older-than or --args-contain; --all chooses all there are"
         )
     with open_readonly(store) as seen:  # the store exists and holds jobs; opening a registry would make it
         named = seen.handlers()

@@ -34,6 +34,7 @@ def list_jobs(
     handler: str | None = None,
     owner: str | None = None,
     older_than: Seconds | None = None,
+    args_contain: str | None = None,
     waiting: Annotated[bool, Parameter(negative=())] = False,
     limit: Annotated[int, Parameter(metavar="N")] = 50,
     json: Json = False,
@@ -44,13 +45,15 @@ def list_jobs(
         handler: Only jobs of this handler.
         owner: Only jobs of this owner.
         older_than: Only jobs that ended so long ago, as 7d.
+        args_contain: Only jobs with this piece of text in their arguments as JSON.
         waiting: Only jobs that wait for an input, see 'trio-jobs send'.
         limit: How many at most.
     """
     if limit < 1:
         raise Fault(f"--limit takes a number from 1; got {limit}")
     given: dict[str, Any] = {"state": state or None, "tags": tags_of(tag) or None, "handler": handler}
-    given |= {"owner": owner, "older_than": older_than, "reason": Reason.AWAITING_INPUT if waiting else None}
+    given |= {"owner": owner, "older_than": older_than, "args_contain": args_contain}
+    given["reason"] = Reason.AWAITING_INPUT if waiting else None
     where = where_of(cast("Search", {name: value for name, value in given.items() if value is not None}))
     with open_readonly(store) as seen:
         jobs = seen.newest(where, limit)

@@ -146,6 +146,7 @@ def search_of(where: Where) -> dict[str, Any]:
     check_no_owner(where.owner)
     found: dict[str, Any] = {"state": where.states, "tags": where.tags, "handler": where.handler}
     found |= {"parent": where.parent, "reason": where.reason, "older_than": where.older_than}
+    found["args_contain"] = where.args_contain
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -165,6 +165,7 @@ class Row:
             and (where.newer_than is None or self._moment() > trio.current_time() - where.newer_than)
             and (where.id_prefix is None or self.submission.id.startswith(where.id_prefix))
             and (not where.retryable or self._retryable())
+            and (where.args_contain is None or self._args_contain(where.args_contain))
         )
 
     def _ended_before(self, moment: float) -> bool:
@@ -176,10 +177,16 @@ class Row:
     def _retryable(self) -> bool:
         return self.finished is not None and self.parent is None and self.resubmitted_as is None
 
+    def _args_contain(self, piece: str) -> bool:
+        args = self.submission.args
+        self.args_bytes = self.args_bytes or weigh(args)
+        told = self.args_bytes <= ARGS_READ and not self.submission.options.hide_args
+        return told and piece in text_of(args, None)
+
     def summary(self, epoch: float) -> JobSummary:
         """Return the summary of the job for lists; see `snapshot`."""
-        if not self.args_bytes:
-            self.args_bytes = weigh(self.submission.args)
+        if self.args_text is None:
+            self.args_bytes = self.args_bytes or weigh(self.submission.args)
             self.args_text = text_of(self.submission.args) if self.args_bytes <= ARGS_READ else None
         if self.state is State.COMPLETED:
             self.result_bytes = self.result_bytes or weigh(self.result)

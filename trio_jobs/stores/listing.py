@@ -37,12 +37,15 @@ class Tables(NamedTuple):
         tags: That of tags.
         now: The time.
         join: Joins the numbers that were found to their jobs.
+        args_contain: The condition that arguments that are told contain `:args_contain`. It looks at their
+            size first, as a file reads all of a text.
     """
 
     jobs: str
     tags: str
     now: str
     join: str
+    args_contain: str
 
     @property
     def seen(self) -> str:
@@ -95,6 +98,8 @@ def _conditions_of(tables: Tables, where: Where) -> tuple[dict[str, str], dict[s
     if where.id_prefix is not None:
         conditions["id_prefix"] = "job.id >= :first_id AND job.id < :last_id"
         values |= {"first_id": where.id_prefix, "last_id": where.id_prefix + _LAST_TEXT}
+    if where.args_contain is not None:
+        values["args_contain"], conditions["args_contain"] = where.args_contain, tables.args_contain
     if where.retryable:
         conditions["retryable"] = (
             "job.finished IS NOT NULL AND job.parent IS NULL AND job.resubmitted_as IS NULL"

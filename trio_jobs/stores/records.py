@@ -132,7 +132,9 @@ class Where(NamedTuple):
 
     `older_than` is of jobs that ended so many seconds ago, at least. `newer_than` is of those that ended so
     many seconds ago, at most, or have not ended and were submitted then. `id_prefix` is what the id begins
-    with. `retryable` are those that have ended, are no child jobs, and were not submitted again.
+    with. `args_contain` is a piece of the arguments as JSON without spaces, in the same case; hidden ones
+    have none, and above 16 KiB they need not be searched. `retryable` are those that have ended, are no
+    child jobs, and were not submitted again.
     """
 
     states: Collection[State] | None = None
@@ -144,13 +146,14 @@ class Where(NamedTuple):
     older_than: float | None = None
     newer_than: float | None = None
     id_prefix: str | None = None
+    args_contain: str | None = None
     retryable: bool = False
 
     @property
     def searched(self) -> bool:
         """Whether a count has to search: there are counters only for the states of one handler or owner."""
         both = self.handler is not None and self.owner is not None
-        rare = self.parent, self.reason, self.older_than, self.newer_than, self.id_prefix
+        rare = self.parent, self.reason, self.older_than, self.newer_than, self.id_prefix, self.args_contain
         return bool(self.tags) or both or self.retryable or any(one is not None for one in rare)
 
 

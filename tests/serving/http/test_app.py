@@ -237,6 +237,8 @@ async def test_jobs_are_found_by_what_they_are() -> None:
         assert await found("tag=a=1") == [one, two]
         assert await found("tag=a=1&tag=b=x%3Dy") == [one]
         assert await found("handler=fail") == [two]
+        assert await found("args_contain=1") == [one]
+        assert await found("args_contain=%22no%22&handler=fail") == [two]
         assert await found("state=queued") == []
         assert await found(f"parent={one}") == []
 
@@ -249,6 +251,7 @@ async def test_jobs_are_found_by_what_they_are() -> None:
         "limit=x",
         "state=done",
         "tag=a",
+        f"args_contain={'a' * 1001}",
         "&".join(["tag=a=1"] * 65),
         "newest=maybe",
         "id=1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -92,6 +93,26 @@ def test_jobs_are_found_by_handler_id_and_time(page: Page, site: Site) -> None:
     page.evaluate("document.querySelector('#filter-time option[value=\"300\"]').value = '0.001'")
     page.locator("#filter-time").select_option("0.001")
     expect(rows).to_have_count(0)
+
+
+@in_browser()
+def test_jobs_are_found_by_a_piece_of_their_arguments(page: Page, site: Site) -> None:
+    """The filter takes text as it stands in the rows, and what is filtered so can be changed at once."""
+    one, other = [site.submit("tell", [word], delay=3600) for word in ("Größe", "groesse")]
+    open_page(page)
+    rows = page.locator(".row:visible")
+    expect(rows).to_have_count(2)
+    page.locator("#filter-args").fill('["Größ')
+    expect(rows).to_have_count(1)
+    expect(rows).to_have_attribute("data-job", one)
+    page.get_by_role("button", name="Cancel all…").click()
+    expect(page.locator("#bulk-report")).to_contain_text('whose arguments contain ["Größ')
+    page.get_by_role("button", name="Cancel them").click()
+    page.get_by_role("button", name="Close", exact=True).click()
+    page.get_by_role("button", name="Show all").click()
+    expect(rows).to_have_count(2)
+    assert site.do(site.jobs.find).jobs[1].id == other
+    assert [job.id for job in site.do(partial(site.jobs.find, state=State.QUEUED))] == [other]
 
 
 @in_browser()

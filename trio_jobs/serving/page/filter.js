@@ -33,6 +33,7 @@ export class Filter {
       ...(Object.keys(tags).length && { tags }),
       ...(element("filter-handler").value && { handler: element("filter-handler").value }),
       ...(id && { id_prefix: id }),
+      ...(element("filter-args").value && { args_contain: element("filter-args").value }),
       ...(element("filter-time").value && { newer_than: Number(element("filter-time").value) }),
     };
   }
@@ -87,11 +88,12 @@ export class Filter {
 }
 
 /** Return in words which jobs a filter selects. */
-export function describe({ state, tags = {}, handler, id_prefix, newer_than }) {
+export function describe({ state, tags = {}, handler, id_prefix, args_contain, newer_than }) {
   const parts = [
     handler && `of ${handler}`,
     ...Object.entries(tags).map(([name, value]) => `with ${writeTag(name, value)}`),
     id_prefix && `whose id begins with ${id_prefix}`,
+    args_contain && `whose arguments contain ${args_contain}`,
     newer_than && `of the last ${element("filter-time").selectedOptions[0].dataset.words}`,
   ].filter(Boolean);
   return `${state ? `${state} ` : ""}jobs ${parts.join(", ")}`.trim();

@@ -175,7 +175,7 @@ export class Jobs {
 
   /**
    * Return a page of jobs, by `state` (one or several), `tags`, `handler`, `parent`, `reason`, `older_than`,
-   * `newer_than`, `id_prefix`, `limit` and `newest`.
+   * `newer_than`, `id_prefix`, `args_contain`, `limit` and `newest`.
    * `next` is the `cursor` of the next page; null on the last one. A page may be empty before that.
    *
    * @param {object} [filter]
@@ -190,7 +190,7 @@ export class Jobs {
    * Cancel, submit again or remove all jobs that match.
    *
    * @param {"cancel"|"retry"|"remove"} action
-   * @param {object} where `state`, `tags`, `handler`, `parent`, `reason`, `older_than`, `newer_than`, `id_prefix`; `{}` is all jobs.
+   * @param {object} where `state`, `tags`, `handler`, `parent`, `reason`, `older_than`, `newer_than`, `id_prefix`, `args_contain`; `{}` is all jobs.
    * @param {{dry_run?: boolean, message?: string}} [how] With `dry_run`, they are only counted.
    * @returns {Promise<{count: number, more: boolean, refused: number, message: ?string}>}
    */

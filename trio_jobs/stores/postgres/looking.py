@@ -14,7 +14,7 @@ from msgspec import json
 from ..._common.errors import UnknownJob, check_cursor
 from ..._common.states import State
 from ..._model.job import Event, Job
-from ..._model.summary import PAGE_JOBS, Page, page_of, place_of
+from ..._model.summary import ARGS_READ, PAGE_JOBS, Page, page_of, place_of
 from .. import listing
 from ..contract import Submission, Where
 from ..listing import Search, Tables
@@ -40,7 +40,9 @@ _SUMMARY: Final = (
     *(float, float, float, float, int, int, int, int, str, str),
 )
 _EVENT: Final = (int, int, int, str, float, int, str)
-_TABLES: Final = Tables("trio_jobs.job", "trio_jobs.tag", "trio_jobs.clock()", "JOIN")
+_ARGS_CONTAIN: Final = f"""CASE WHEN octet_length(job.args) <= {ARGS_READ}
+    THEN strpos(job.args, :args_contain) > 0 AND job.options NOT LIKE '%"hide!_args"_true%' ESCAPE '!' END"""
+_TABLES: Final = Tables("trio_jobs.job", "trio_jobs.tag", "trio_jobs.clock()", "JOIN", _ARGS_CONTAIN)
 _VALUE: Final = re.compile(r"(?<!:):(\w+)")  # not a cast
 
 
@@ -52,8 +54,8 @@ def values(row: Row, kinds: Collection[Callable[[str], Any]]) -> tuple[Any, ...]
 def _may_match(where: Where) -> bool:
     """Return whether a database can hold what a filter asks for."""
     tags = where.tags or {}
-    texts = (where.handler, where.owner, where.parent, where.id_prefix, *tags, *tags.values())
-    return all(text is None or is_text(text) for text in texts)
+    texts = where.handler, where.owner, where.parent, where.id_prefix, where.args_contain
+    return all(text is None or is_text(text) for text in (*texts, *tags, *tags.values()))
 
 
 class LookingCalls(PostgresCalls, Waits[Signals]):

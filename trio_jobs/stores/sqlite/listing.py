@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from ..._common.states import State
+from ..._model.summary import ARGS_READ
 from .. import listing
 from ..contract import Where
 from ..listing import Search, Tables
@@ -13,7 +14,10 @@ from .group import Row, Transaction
 from .queries import SUMMARY
 
 T = TypeVar("T")
-TABLES: Final = Tables("trio_jobs_job", "trio_jobs_tag", ":now", "CROSS JOIN")
+_ARGS_CONTAIN: Final = f"""CASE WHEN octet_length(job.args) > {ARGS_READ} THEN FALSE
+    WHEN instr(job.args, :args_contain) = 0 THEN FALSE
+    WHEN json_valid(job.options) THEN json_extract(job.options, '$.hide_args') IS NOT TRUE END"""
+TABLES: Final = Tables("trio_jobs_job", "trio_jobs_tag", ":now", "CROSS JOIN", _ARGS_CONTAIN)
 
 
 def _run(tx: Transaction, search: Search[T]) -> T:

@@ -153,6 +153,29 @@ async def hidden_arguments_are_not_told(store: Store) -> None:
     kit.expect("get, find and ended, the arguments", [*told, (await store.ended(secret.id)).args], [None] * 3)
 
 
+async def arguments_are_searched(store: Store) -> None:
+    """`args_contain` selects jobs by a piece of their arguments as JSON, in the same case, if told."""
+    hidden = kit.make("Größe")
+    hidden.options = attrs.evolve(hidden.options, hide_args=True, owner="me")
+    plain = kit.make("Größe", {"b": [1, None]}), kit.make('say "50%"', tags={"a": '"hide_args":true'})
+    ids = await kit.accept(store, *plain, hidden, kit.make("x" * 20_000, "Größe"))
+    names = dict(zip(ids, "abhl", strict=True))
+    for where, wanted in (
+        (Where(args_contain="röß"), "a"),
+        (Where(args_contain='"Größe",{"b":[1,null]}'), "a"),
+        (Where(args_contain="GRÖ"), ""),
+        (Where(args_contain='say \\"50%\\"'), "b"),
+        (Where(args_contain="5_%"), ""),
+        (Where(args_contain="%"), "b"),
+        (Where(args_contain="röß", states={State.QUEUED}, handler="work"), "a"),
+        (Where(args_contain="röß", states={State.FAILED}), ""),
+        (Where(args_contain="röß", owner="me"), ""),
+    ):
+        found = "".join(names[job.id] for job in await store.find(where, kit.ALL))
+        kit.expect(f"find of {where}", found.removesuffix("l"), wanted)  # a store need not read so much
+        kit.expect(f"count of {where}", sum((await store.count(where)).values()), len(found))
+
+
 async def a_summary_says_how_far_and_how_large(store: Store) -> None:
     """A summary has the progress said last, and sizes that grow with arguments, result and log."""
     small, large = await kit.started(store, "a"), await kit.started(store, "a" * 5000)
