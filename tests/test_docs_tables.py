@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 import trio_jobs
-from trio_jobs import Priority, Reason, Retention, State
+from trio_jobs import JobHandle, JobRegistry, Priority, Reason, Retention, State, SubmitOptions
 from trio_jobs.cli.app import program
 from trio_jobs.serving import Limits
 from trio_jobs.stores import PENALTY
@@ -141,3 +141,28 @@ def test_each_alert_has_a_line_in_the_runbook() -> None:
     """The handbook says for exactly each alert rule what to do."""
     rules = re.findall(r"- alert: (\w+)", (DOCS / "alerts.yml").read_text(encoding="utf-8"))
     assert list(rows("deployment.md", "alert | look at")) == rules
+
+
+def parameters(name: str) -> set[str] | None:
+    """Return the names of the parameters of what is public under a name, or None if nothing is."""
+    for place in (trio_jobs, JobRegistry, JobHandle):
+        if (found := getattr(place, name, None)) is not None:
+            names = set(inspect.signature(found).parameters)
+            return names | SubmitOptions.__annotations__.keys() if "options" in names else names
+    return None
+
+
+def test_what_others_are_mapped_to_is_there() -> None:
+    """Each call in the last column of a table for those who come from elsewhere is one, with these options."""
+    text = (DOCS / "coming-from.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^\|.*\| (.*) \|$", text, re.MULTILINE)
+    calls = [
+        call for cell in cells for call in re.findall(r"(\w+)\(([^()`]*)\)", re.sub(r"\]\([^)]*\)", "", cell))
+    ]
+    wrong = [
+        f"{name}({given})"
+        for name, given in calls
+        if (known := parameters(name)) is None or not known >= set(re.findall(r"(\w+)=", given))
+    ]
+    assert len(calls) > 30
+    assert wrong == []
