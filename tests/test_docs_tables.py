@@ -153,7 +153,7 @@ def parameters(name: str) -> set[str] | None:
 
 
 def test_what_others_are_mapped_to_is_there() -> None:
-    """Each call in the last column of a table for those who come from elsewhere is one, with these options."""
+    """Each call in the last column of a table for who comes from elsewhere is one, with these options."""
     text = (DOCS / "coming-from.md").read_text(encoding="utf-8")
     cells = re.findall(r"^\|.*\| (.*) \|$", text, re.MULTILINE)
     calls = [
