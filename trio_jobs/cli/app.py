@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, MissingArgumentError, UnknownOptionErro
 
 from .cancel import cancel
 from .check import check
-from .copy import copy
+from .copy import backup, copy
 from .demo import demo
 from .escape import one_line
 from .faults import BAD_INPUT, BROKEN_PIPE, INTERRUPTED, Stopped, to_fault
@@ -52,7 +52,10 @@ def program() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    looking, keeping = (show, explain, stream, top, check), (pause, resume, prune, remove, copy, migrate)
+    looking, keeping = (
+        (show, explain, stream, top, check),
+        (pause, resume, prune, remove, backup, copy, migrate),
+    )
     app.command(submit, usage=f"Usage: trio-jobs submit {OF_A_HANDLER}", help_epilogue="")
     for command in (worker, serve, send, cancel, retry, *looking, *keeping, demo):
         app.command(command, help_epilogue="")

@@ -1,14 +1,15 @@
-"""`trio-jobs copy`: copy the jobs of a file into a PostgreSQL database."""
+"""`trio-jobs copy` and `backup`: copy a file of jobs, into a PostgreSQL database or into another file."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from .._registry.address import is_postgres
 from .faults import Fault
-from .options import check_store, file_of
+from .options import DEFAULT_STORE, Store, check_store, file_of
 from .output import line
 
 
@@ -32,3 +33,19 @@ def copy(
 
     jobs, events = copy_file(source, target)
     line(f"{jobs} jobs with {events} entries of their logs copied, and compared")
+
+
+def backup(path: Annotated[Path, Parameter(name="FILE")], /, *, store: Store = DEFAULT_STORE) -> None:
+    """Copy a file of jobs into another file, as it is at one moment, while programs use it.
+
+    The copy is a store like any other. Of a PostgreSQL database its own programs make one, as pg_dump.
+
+    Args:
+        path: The new file, as /backup/jobs.db. It must not be there yet.
+    """
+    if is_postgres(store):
+        raise Fault("backup copies a file; of a database make a copy with pg_dump -n trio_jobs")
+    from .snapshot import open_snapshot
+
+    with open_snapshot(store) as seen:
+        line(f"{seen.copy_to(path.absolute())} bytes copied to {path}")

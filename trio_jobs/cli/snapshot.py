@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from ..stores.pauses import Pauses
 from ..stores.rows import Rows
 from ..stores.sqlite import chunks, lanes, limits, listing, looking, pauses
 from ..stores.sqlite.clock import time_of
-from ..stores.sqlite.files import prepare_reader, translated, version
+from ..stores.sqlite.files import create, prepare_reader, translated, version
 from ..stores.sqlite.group import Limits, Transaction
 from ..stores.sqlite.queries import SCHEMAS
 from .faults import FAILED, Fault
@@ -133,6 +133,24 @@ class ReadOnlyFile(ReadOnlyStore):
             job_id,
         )
         return [one for (one,) in found]
+
+    def copy_to(self, path: Path) -> int:
+        """Copy the file as it is at this moment into a new one, its owner's alone; return its size.
+
+        Raises:
+            Fault: There is such a file already.
+            StoreUnavailable: It cannot be written. Nothing is left of it then.
+        """
+        if path.exists():
+            raise Fault(f"{path} is there already; give another name, or move it away first", FAILED)
+        create(path)
+        try:
+            with closing(apsw.Connection(str(path))) as into, into.backup("main", self.db, "main") as copying:
+                copying.step()
+            return path.stat().st_size
+        except apsw.Error as error:
+            path.unlink()
+            raise translated(error, path) from error
 
     def damage(self) -> list[str]:
         """Return what SQLite says is damaged."""
