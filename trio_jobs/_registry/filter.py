@@ -35,7 +35,7 @@ class Filter(TypedDict, total=False):
         newer_than: How many seconds ago it ended, at most; or was submitted, if it has not ended.
         id_prefix: What its id begins with.
         args_contain: A piece of its arguments as JSON, in the same case, see `JobSummary.args_text`. Those
-            of more than 16 KiB, and hidden ones, are not searched. Reads each job that the other fields leave.
+            of more than 16 KiB, and hidden ones, are not searched. All jobs the other fields leave are read.
     """
 
     state: State | StateName | Iterable[State | StateName]
