@@ -71,6 +71,35 @@ def test_handlers_are_paused_and_resumed_in_the_overview(page: Page, site: Site)
 
 
 @in_browser()
+def test_an_older_answer_does_not_undo_what_a_button_shows(page: Page, site: Site) -> None:
+    """An overview that was asked for before a handler was paused, and comes after that, is not shown."""
+    page.add_init_script("""
+        [window.hold, window.held] = [false, []];
+        const on = Object.getOwnPropertyDescriptor(WebSocket.prototype, "onmessage");
+        Object.defineProperty(WebSocket.prototype, "onmessage", {set(fn) {
+            on.set.call(this, (event) => {
+                if (hold && event.data.includes('"last_minute"')) held.push(() => fn(event));
+                else fn(event);
+            });
+        }});
+    """)
+    open_page(page)
+    pause = page.get_by_role("button", name="Pause count", exact=True)
+    expect(pause).to_be_visible()
+    page.evaluate("hold = true; document.dispatchEvent(new Event('visibilitychange'))")
+    page.evaluate("""() => new Promise((resolve) => {
+        const timer = setInterval(() => held.length && resolve(clearInterval(timer)), 20);
+    })""")
+    pause.click()
+    row = page.locator("#overview-handlers li[data-name=count]")
+    expect(row).to_contain_text("paused")
+    page.evaluate(
+        "() => { held.splice(0).forEach((show) => show()); return new Promise(requestAnimationFrame); }"
+    )
+    assert "paused" in row.inner_text()
+
+
+@in_browser()
 def test_jobs_are_found_by_handler_id_and_time(page: Page, site: Site) -> None:
     """The filter takes a handler, the beginning of an id, and how recent a job is."""
     one, other = site.submit("count", 1), site.submit("fail", "text")

@@ -14,6 +14,7 @@ const COUNTED = 10_000; // jobs of the last hour: the server counts no more
 export class Overview {
   #jobs = null;
   #timer = 0;
+  #round = 0; // the number of the last request: answers to older ones are dropped
   #shown = true;
   #handlers = [];
   #filter;
@@ -33,6 +34,7 @@ export class Overview {
   /** @param {import("./trio_jobs.js").Jobs} jobs The connection to use from now on. */
   async use(jobs) {
     this.#jobs = jobs;
+    this.#round += 1;
     this.#hide(true);
     const found = await jobs.handlers().catch(() => []);
     if (jobs !== this.#jobs) return;
@@ -53,14 +55,15 @@ export class Overview {
   async refresh() {
     clearTimeout(this.#timer);
     const jobs = this.#jobs;
+    const round = ++this.#round;
     if (jobs === null || !this.#shown || document.visibilityState === "hidden") return;
     try {
       const seen = await jobs.overview();
-      if (jobs === this.#jobs) this.#fill(seen);
+      if (round === this.#round) this.#fill(seen);
     } catch (error) {
       if (["forbidden", "bad_request"].includes(error.code)) return; // it is not for this caller, or not of this server
     }
-    if (jobs === this.#jobs) this.#timer = setTimeout(() => this.refresh(), EVERY);
+    if (round === this.#round) this.#timer = setTimeout(() => this.refresh(), EVERY);
   }
 
   #hide(hidden) {
@@ -116,6 +119,7 @@ export class Overview {
     try {
       this.#pauses(await (paused ? this.#jobs.resume([name]) : this.#jobs.pause([name])));
       sayOrHide(element("overview-problem"), "");
+      this.refresh(); // what was asked for before may not know of it
     } catch (error) {
       sayOrHide(element("overview-problem"), error.message);
     }
