@@ -87,6 +87,27 @@ def test_output_is_copied_and_saved_as_text(page: Page, site: Site, tmp_path: Pa
     assert (tmp_path / "log.txt").read_text() == text
 
 
+@in_browser(permissions=ALLOWED)
+def test_reasoning_is_apart_from_the_answer(page: Page, site: Site) -> None:
+    """Tokens that are just reasoning are joined and dimmed, are no Markdown, and are marked in the copy."""
+    thoughts = [{"reasoning": "*Hm*"}, {"reasoning": "!\nSo."}]
+    other = {"no": 1, "reasoning": "m"}
+    job = site.submit("tell", [*thoughts, "**H", "i**", {"reasoning": "?"}, other])
+    open_page(page, job)
+    expect_state(page, "completed")
+    page.get_by_role("button", name="Markdown").click()
+    reasoning = page.locator("#job-log .reasoning")
+    expect(reasoning).to_have_text(["*Hm*!\nSo.", "?"])
+    expect(page.locator("#job-log strong")).to_have_text("Hi")
+    colour = "(one) => getComputedStyle(one).color"
+    assert reasoning.first.evaluate(colour) != page.locator("#job-log strong").evaluate(colour)
+    expect(page.locator("#job-log")).to_contain_text('{"no":1,"reasoning":"m"}')
+    page.get_by_role("button", name="Copy", exact=True).click()
+    expect(page.locator("#log-copy")).to_have_text("Copied")
+    text = '[reasoning] *Hm*!\nSo.\n**Hi**\n[reasoning] ?\n{"no":1,"reasoning":"m"}\n'
+    assert page.evaluate("navigator.clipboard.readText()") == text
+
+
 @in_browser()
 def test_a_long_output_is_read_to_its_beginning_and_back(page: Page, site: Site) -> None:
     """Earlier parts come before what is read, later ones behind it; what is read stays in place, and the end

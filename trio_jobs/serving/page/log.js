@@ -11,7 +11,7 @@ import { clip, count, element, make } from "./text.js";
 /** @typedef {import("./records.js").JobEvent} JobEvent */
 /**
  * @typedef {object} Block
- * @property {"text"|"json"|"other"} kind
+ * @property {"text"|"json"|"reasoning"|"other"} kind
  * @property {HTMLElement} node
  * @property {string} text
  * @property {number} drawn How many characters of the text are in the node.
@@ -120,7 +120,7 @@ export class Log {
   #token(event) {
     if (this.#attempt && event.attempt !== this.#attempt) this.#other("rule", `attempt ${event.attempt}`);
     this.#attempt = event.attempt;
-    const kind = typeof event.data === "string" ? "text" : "json";
+    const kind = typeof event.data === "string" ? "text" : thoughtIn(event) === undefined ? "json" : "reasoning";
     const last = this.#blocks[this.#blocks.length - 1];
     const block = last?.kind === kind && !isFull(last) ? last : this.#begin(kind, last);
     const text = `${kind === "json" && block.text ? "\n" : ""}${textOf(event)}`;
@@ -130,7 +130,7 @@ export class Log {
 
   #begin(kind, before) {
     const fence = kind === "text" && before?.kind === "text" ? openFence(before.fence + before.text) : "";
-    return this.#append(kind, make("div", "block"), fence && `${fence}\n`);
+    return this.#append(kind, make("div", kind === "reasoning" ? "block reasoning" : "block"), fence && `${fence}\n`);
   }
 
   #other(name, ...children) {
@@ -190,30 +190,46 @@ export class Log {
 }
 
 /**
- * Return a function that returns events as text, one after the other: strings as they are, all else on its own line.
+ * Return a function that returns events as text, one after the other: strings as they are, reasoning joined behind a
+ * mark, all else on its own line.
  *
  * @returns {(event: JobEvent) => string}
  */
 export function line() {
-  let attempt = 0;
-  let fresh = true; // whether a line begins
-  const alone = (text) => `${fresh ? "" : "\n"}${text}\n`;
+  let [attempt, thinks, fresh] = [0, false, true]; // fresh: a line begins
   return (event) => {
     let text = "";
-    if (event.kind === "token" && attempt && event.attempt !== attempt) text = alone(`[attempt ${event.attempt}]`);
-    if (event.kind === "token") attempt = event.attempt ?? 0;
-    if (text) fresh = true;
-    if (event.kind === "gap") text += alone(`[${gone(event)}]`);
-    else if (event.kind === "input") text += alone(`[input] ${textOf(event)}`);
-    else if (event.kind === "token") text += typeof event.data === "string" ? event.data : alone(textOf(event));
-    if (text) fresh = text.endsWith("\n");
+    const say = (piece) => {
+      text += piece;
+      if (text) fresh = text.endsWith("\n");
+    };
+    const alone = (piece) => say(`${fresh ? "" : "\n"}${piece}\n`);
+    const token = event.kind === "token";
+    if (event.kind === "gap") alone(`[${gone(event)}]`);
+    if (event.kind === "input") alone(`[input] ${textOf(event)}`);
+    if (token && attempt && event.attempt !== attempt) alone(`[attempt ${event.attempt}]`);
+    if (text) thinks = false;
+    if (!token) return text;
+    attempt = event.attempt ?? 0;
+    const thought = thoughtIn(event);
+    if ((thought !== undefined) !== thinks && !fresh) say("\n");
+    if (thought !== undefined && !thinks) say("[reasoning] ");
+    thinks = thought !== undefined;
+    if (thinks || typeof event.data === "string") say(thought ?? event.data);
+    else alone(textOf(event));
     return text;
   };
 }
 
+/** Return the text of a token that is nothing but reasoning, of a language model. @returns {string|undefined} */
+function thoughtIn({ kind, data }) {
+  const lonely = kind === "token" && data instanceof Object && Object.keys(data).length === 1;
+  return lonely && typeof data.reasoning === "string" ? data.reasoning : undefined;
+}
+
 const shown = ({ kind }) => ["token", "input", "inputs_ended", "gap"].includes(kind);
 const gone = ({ first, last }) => `${count(last - first + 1)} events are no longer kept`;
-const textOf = ({ data }) => clip(typeof data === "string" ? data : writeJSON(data), LONGEST_TOKEN);
+const textOf = (event) => clip(thoughtIn(event) ?? (typeof event.data === "string" ? event.data : writeJSON(event.data)), LONGEST_TOKEN);
 
 /** @param {JobEvent} event @returns {number} How many characters it has on the page. */
 export const sizeOf = (event) => (shown(event) && "data" in event ? textOf(event).length : 0);
