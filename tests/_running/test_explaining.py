@@ -17,6 +17,7 @@ from trio_jobs import (
     Kind,
     Limit,
     Retry,
+    Schedule,
     Timeouts,
     handler,
     open_registry,
@@ -255,6 +256,20 @@ async def test_over(autojump_clock: MockClock) -> None:
         await handle.wait()
         lines = (await handle.explain()).splitlines()
     assert lines == [f"job {handle.id} (fails): failed", r"  reason: error: OSError: the line\x0ais down"]
+
+
+async def test_of_a_schedule(autojump_clock: MockClock) -> None:
+    """Of a job that a schedule submitted it is said which; of a retry of that job it is not."""
+    async with open_registry() as jobs:
+        await jobs.schedules.add(Schedule(fails, every=3600, name="every\nhour"))
+        handle = await jobs.schedules.trigger("every\nhour")
+        said = r"  submitted by schedule 'every\nhour', as its tag says"
+        assert (await handle.explain()).splitlines()[1] == said
+        await handle.wait()
+        assert (await handle.explain()).splitlines()[1] == said
+        again = await handle.resubmit()
+        assert (await again.snapshot()).tags == {"schedule": "every\nhour"}
+        assert "schedule" not in await again.explain()
 
 
 async def test_stops(autojump_clock: MockClock) -> None:

@@ -19,6 +19,8 @@ Missed = Literal["skip", "latest"]
 _OWN: Final = {"delay": "jitter=", "run_at": "cron= or every=", "key": "the tick"}
 """The options of `submit` that a schedule has no use for, and what does their work."""
 _NAME: Final = 200
+SCHEDULE: Final = "schedule"
+"""The tag of the jobs of a schedule; its value is the schedule's name."""
 
 
 @attrs.frozen
@@ -139,7 +141,7 @@ def options_of(schedule: Schedule, delay: float = 0.0) -> dict[str, Any]:
     """Return the options of a job of a schedule, with the tag that says whose it is."""
     given = schedule.options
     late = {"delay": delay} if delay else {}
-    return {**given, "tags": {"schedule": schedule.name, **given.get("tags", {})}, **late}
+    return {**given, "tags": {SCHEDULE: schedule.name, **given.get("tags", {})}, **late}
 
 
 def given_of(options: Options) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from .._common.error_text import one_line
-from .._common.errors import UnknownJob
+from .._common.errors import UnknownJob, quoted
 from .._common.states import State
 from .._model.job import Job, Kind
 from .._model.limits import LimitStatus
+from .._model.schedule import SCHEDULE
 from .._model.summary import JobSummary, Page
 from ..stores.contract import Where
 from ..stores.limits import KeepsLimits
@@ -106,11 +107,18 @@ def explained(job: Job, known: Known) -> str:
     waits = f", waits for {job.waiting_for}" if job.waiting_for else ""
     lines = [
         f"job {job.id} ({job.handler}): {job.state}{waits}",
+        *_from_a_schedule(job),
         *_why(job),
         *_waits(job, known),
         *known.more,
     ]
     return "\n  ".join(map(one_line, lines))
+
+
+def _from_a_schedule(job: Job) -> Iterator[str]:
+    """Yield which schedule submitted a job: only its tag tells, which a retry of the job has too."""
+    if SCHEDULE in job.tags and job.resubmitted_from is None:
+        yield f"submitted by schedule {quoted(job.tags[SCHEDULE])}, as its tag says"
 
 
 def _why(job: Job) -> Iterator[str]:
