@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from trio_jobs._wire.requests import schema
+from trio_jobs._wire.decoding import schema
 
 FILE = Path(__file__).with_name("wire.schema.json")
 

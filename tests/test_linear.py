@@ -22,7 +22,7 @@ from starlette.requests import Request
 from trio_websocket import wrap_server_stream
 
 from tests.test_layers import ROOT, modules, plant
-from tests.wire import ProtocolViolation, decode_reply, requests
+from tests.wire import ProtocolViolation, decode_body, decode_reply, decode_request, requests
 from trio_jobs.client.errors import least_wait, refusal
 from trio_jobs.client.request_table import RequestTable
 from trio_jobs.serving.access import AccessControl
@@ -146,7 +146,7 @@ ROOMY = Limits(message=8 * TIMES * SMALL)
 
 def _request(data: bytes) -> None:
     with suppress(requests.BadRequest):
-        requests.decode_request(data, DEFAULT.depth)
+        decode_request(data, DEFAULT.depth)
 
 
 def _argument(data: bytes) -> None:
@@ -159,9 +159,7 @@ def _id(data: bytes) -> None:
 
 def _body(data: bytes) -> None:
     with suppress(requests.BadRequest):
-        requests.decode_body(
-            requests.NewJob, b'{"handler":"h","options":{"metadata":' + data + b"}}", DEFAULT.depth
-        )
+        decode_body(requests.NewJob, b'{"handler":"h","options":{"metadata":' + data + b"}}", DEFAULT.depth)
 
 
 def _message(data: bytes) -> None:

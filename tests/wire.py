@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trio_jobs._model.job import Statistics, Step
 from trio_jobs._wire import requests
+from trio_jobs._wire.decoding import check_depth, decode_body, decode_request, schema
 from trio_jobs._wire.errors import CODES
 from trio_jobs._wire.events import LARGE, Large, encode_event
 from trio_jobs._wire.options import RetryOptions, SubmitOptions
@@ -37,8 +38,6 @@ from trio_jobs._wire.requests import (
     Submit,
     Wait,
     WhereFields,
-    decode_request,
-    schema,
 )
 
 __all__ = [
@@ -73,6 +72,8 @@ __all__ = [
     "SubmitOptions",
     "Wait",
     "WhereFields",
+    "check_depth",
+    "decode_body",
     "decode_reply",
     "decode_request",
     "encode_event",

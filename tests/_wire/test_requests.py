@@ -9,18 +9,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.wire import encode_event
-from trio_jobs import Ended, ErrorRecord, Event, Kind, Priority, Reason, Retry, Timeouts, open_registry
-from trio_jobs._wire.options import SubmitOptions
-from trio_jobs._wire.requests import (
+from tests.wire import (
     AnyRequest,
     BadRequest,
     NewJob,
+    SubmitOptions,
     check_depth,
     decode_body,
     decode_request,
+    encode_event,
     schema,
 )
+from trio_jobs import Ended, ErrorRecord, Event, Kind, Priority, Reason, Retry, Timeouts, open_registry
 from trio_jobs.serving.values import encode_job
 
 MARK = Retry(on=OSError)

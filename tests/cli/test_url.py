@@ -118,6 +118,74 @@ def test_pauses_and_schedules_of_a_server(cli: Any) -> None:
     assert cli("stream", job, *at)[:2] == (0, "1\n2\n")
 
 
+@pytest.mark.deep
+def test_a_schedule_is_added_and_removed_at_a_server(cli: Any) -> None:
+    """`add` with the handlers of the server, or with those here, keeps what it keeps in a file."""
+    _, url = cli.start_server()
+    at = ("--url", url)
+    given = ("add", "1", "2", "--priority", "low", "--exclusive", "x", "--tag", "a=b", "--owner", "me")
+    assert cli("schedules", "add", "program", *given, "--name", "a", "--every", "1h") == (0, "a\n", "")
+    assert cli("schedules", "add", "-", *given, "--name", "b", "--every", "1h", *at) == (0, "b\n", "")
+    assert cli("schedules", "add", "program", *given, "--name", "c", "--every", "1h", *at) == (0, "c\n", "")
+    jobs = list[Any]()
+    for name in "abc":
+        job_id = cli("schedules", "trigger", "-", name, *at)[1].strip()
+        assert f"submitted by schedule '{name}', as its tag says" in cli("explain", job_id, *at)[1]
+        jobs.append(json.loads(cli("show", job_id, "--json")[1]))
+        cli("stream", job_id)
+    told = ("args", "handler", "priority", "exclusive", "owner", "retry", "timeouts")
+    assert len({json.dumps([job[name] for name in told]) for job in jobs}) == 1
+    assert [job["tags"] for job in jobs] == [{"schedule": name, "a": "b"} for name in "abc"]
+    assert cli("schedules", "remove", "b", *at) == (0, "", "")
+    assert [row.split()[0] for row in cli("schedules", "list", *at)[1].splitlines()[1:]] == ["a", "c"]
+    for told_, *command in (
+        ("no schedule has the name 'b'", "remove", "b"),
+        ("no handler 'nobody'", "add", "-", "nobody", "--every", "1h"),
+        ("it takes 2 to 2 now, and was given 1", "add", "-", "add", "1", "--every", "1h"),
+        ("add has no keyed limit", "add", "-", "add", "1", "2", "--every", "1h", "--limit-key", "x"),
+        ("got neither", "add", "-", "add", "1", "2"),
+        ("has no handler 'nobody'", "add", "program", "nobody", "--every", "1h"),
+    ):
+        status, out, err = cli("schedules", *command, *at)
+        assert (status, out, err.count("\n")) == (2, "", 1), err
+        assert told_ in err
+
+
+@pytest.mark.deep
+def test_limits_of_a_server(cli: Any) -> None:
+    """Limits of a server are listed, set and unset, also keyed ones, as those of its file."""
+    with (cli.folder / "program.py").open("a") as program:
+        program.write("one_each = trio_jobs.Limit(at_once=1, keyed=True)\n")
+        program.write("alone = trio_jobs.handler(name='alone', limits=['gpu', one_each])(endless)\n")
+        program.write("handlers.append(alone)\nlimits = {'gpu': trio_jobs.Limit(at_once=4)}\n")
+    _, url = cli.start_server()
+    at = ("--url", url)
+    for changes, said in (
+        (("set", "gpu", "--at-once", "2", "--per-second", "0.5"), "gpu\n"),
+        (("set", "alone[1]", "--at-once", "3", "--waiting", "7"), "alone[1]\n"),
+        (("unset", "gpu"), ""),
+    ):
+        assert cli("limits", *changes, *at) == (0, said, "")
+        listed = [
+            cli("limits", "list", *options, *where) for options in ((), ("--json",)) for where in (at, ())
+        ]
+        assert listed[0] == listed[1]
+        assert listed[2] == listed[3]
+    rows = [row.split() for row in listed[0][1].splitlines()[1:]]
+    assert rows == [
+        ["alone[1]", "at_once=3", "waiting=7", "keyed", "0", "0", "pinned"],
+        ["gpu", "at_once=2", "per_second=0.5", "0", "0"],
+    ]
+    for told, *command in (
+        ("no limit is pinned whose name is 'gpu'", "unset", "gpu"),
+        ("a Limit needs at_once, per_second or waiting", "set", "gpu"),
+        ("'x]'", "set", "x]", "--at-once", "1"),
+    ):
+        status, out, err = cli("limits", *command, *at)
+        assert (status, out, err.count("\n")) == (2, "", 1), err
+        assert told in err
+
+
 def test_the_variable_names_a_server_too(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """`TRIO_JOBS_STORE` may be a server, and Ctrl-C's hint in `stream` is of the address that is used."""
     _, url = cli.start_server()
@@ -156,11 +224,11 @@ def test_what_a_server_does_not_do_is_said(cli: Any) -> None:
     """It is one line, and names what to do; the status is that of what was typed wrong."""
     url = cli.start_server()[1]
     for told, *command in (
-        ("a server does not do this; name the store", "check", "--store"),
-        ("a server does not do this; name the store", "check", "--url"),
-        ("a server does not do this; name the store", "limits", "list", "--url"),
-        ("a server does not do this; name the store", "schedules", "remove", "x", "--store"),
-        ("a server does not do this; name the store", "worker", "program", "--store"),
+        ("works on the store itself; name that with --store, as sqlite:///jobs.db", "check", "--store"),
+        ("works on the store itself; name that with --store, as sqlite:///jobs.db", "check", "--url"),
+        ("works on the store itself; name that with --store", "worker", "program", "--store"),
+        ("as in: trio-jobs migrate postgresql://host/database", "migrate", "--url"),
+        ("as in: trio-jobs copy sqlite:///jobs.db postgresql://host/database", "copy", "--url"),
         ("leave --owner out", "list", "--owner", "alice", "--url"),
         ("leave --owner out", "cancel", "--owner", "alice", "--url"),
         ("none by its id", "remove", "3f0c", "--url"),
@@ -193,7 +261,11 @@ def test_the_options_of_a_handler_of_a_server_are_kept(cli: Any) -> None:
 
 def test_handlers_of_a_server_need_one(cli: Any) -> None:
     """`-` stands for nothing where jobs are in a store, and no file is made."""
-    for command in (["submit", "-", "add", "1", "2"], ["schedules", "trigger", "-", "add"]):
+    for command in (
+        ["submit", "-", "add", "1", "2"],
+        ["schedules", "trigger", "-", "add"],
+        ["schedules", "add", "-", "add"],
+    ):
         status, _, err = cli(*command)
         assert status == 2
         assert "name it with --url" in err

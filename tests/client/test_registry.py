@@ -22,12 +22,10 @@ from trio_jobs import (
     Reason,
     Restart,
     Retry,
-    Schedule,
     State,
     Timeouts,
     UnknownHandler,
     UnknownJob,
-    UnknownSchedule,
     handler,
 )
 from trio_jobs.client import ServerError, connect
@@ -336,21 +334,6 @@ async def _cancel_after(scope: trio.CancelScope, steps: int) -> None:
     for _ in range(steps * steps):
         await trio.lowlevel.checkpoint()
     scope.cancel()
-
-
-async def test_schedules() -> None:
-    """Schedules of the server are found, paused, resumed and triggered, as those of the process are."""
-    async with site() as (jobs, url), connect(url) as remote:
-        await jobs.schedules.add(Schedule(count, (2,), every=1000, name="often"))
-        assert await remote.schedules.find() == await jobs.schedules.find()
-        await remote.schedules.pause("often")
-        assert (await jobs.schedules.find())[0].paused
-        await remote.schedules.resume("often")
-        assert not (await jobs.schedules.find())[0].paused
-        assert await (await remote.schedules.trigger("often")).result() == 2
-        for call in (remote.schedules.pause, remote.schedules.resume, remote.schedules.trigger):
-            with pytest.raises(UnknownSchedule, match="no schedule has the name 'nope'"):
-                await call("nope")
 
 
 @both

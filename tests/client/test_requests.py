@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import trio_jobs
-from tests.wire import RetryOptions, requests
+from tests.wire import RetryOptions, decode_request, requests
 from trio_jobs import Debounce, InvalidPayload, Priority, Reason, Retry, State, Timeouts
 from trio_jobs.client.requests import filter_of, handler_of, options_of, text_of
 
@@ -56,7 +56,7 @@ def test_options_are_sent_as_the_wire_has_them(given: dict[str, Any], sent: dict
     """The server decodes exactly the options that were given."""
     request = requests.Submit(id=1, handler="work", options=options_of("work", {**given, "key": "k"}))
     text = text_of(request)
-    decoded = requests.decode_request(text.encode(), 32)
+    decoded = decode_request(text.encode(), 32)
     assert isinstance(decoded, requests.Submit)
     assert decoded == request
     assert msgspec.json.decode(text)["options"] == {**sent, "key": "k"}

@@ -345,9 +345,9 @@ async def test_statistics_are_for_those_who_see_all(autojump_clock: MockClock) -
     """Statistics over all jobs are for callers with all rights."""
     async with opened() as jobs:
         operations = operations_of(jobs)
-        assert (await operations.statistics(ANYBODY)).running == 0
+        assert (await operations.store.statistics(ANYBODY)).running == 0
         with pytest.raises(Refused) as refused:
-            await operations.statistics(ANN)
+            await operations.store.statistics(ANN)
         assert refused.value.code == "forbidden"
 
 
@@ -358,15 +358,15 @@ async def test_pauses_are_for_those_who_see_all(autojump_clock: MockClock) -> No
         for asked in (Pause(1, ["hang", "a"]), Pause(1, None), Resume(1, ["hang"]), Resume(1, None)):
             before = await jobs.statistics()
             with pytest.raises(Refused) as refused:
-                await operations.pause(ANN, asked)
+                await operations.store.pause(ANN, asked)
             assert refused.value.code == "forbidden"
             assert await jobs.statistics() == before
-            found = await operations.pause(ANYBODY, asked)
+            found = await operations.store.pause(ANYBODY, asked)
             assert found == await jobs.statistics()
             assert (asked.handlers is None) == (found.all_paused != before.all_paused)
             assert ("hang" in found.paused_handlers) == isinstance(asked, Pause)
         with pytest.raises(InvalidPayload):
-            await operations.pause(ANYBODY, Pause(1, ["a\0"]))
+            await operations.store.pause(ANYBODY, Pause(1, ["a\0"]))
 
 
 @pytest.mark.parametrize("tracebacks", [True, False])

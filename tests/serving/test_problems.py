@@ -38,6 +38,7 @@ TOLD: list[tuple[Exception, str, dict[str, object]]] = [
     (BadRequest("no"), "bad_request", {}),
     (UnknownJob("x"), "unknown_job", {}),
     (trio_jobs.UnknownSchedule("nightly"), "unknown_schedule", {}),
+    (trio_jobs.ScheduleDeclared("nightly"), "schedule_declared", {"name": "nightly"}),
     (UnknownHandler("x", ["b", "a"]), "unknown_handler", {"known": ["a", "b"]}),
     (InvalidPayload("no"), "invalid_payload", {}),
     (KeyConflict("k", "j"), "key_conflict", {"key": "k", "job_id": "j"}),
@@ -56,7 +57,6 @@ TOLD: list[tuple[Exception, str, dict[str, object]]] = [
 ]
 NOT_THEIRS = {
     *(StoreCorrupt, StoreUnfit, SchemaTooNew, LeaseLost, JobFailed, JobCancelled, StreamRestarted),
-    trio_jobs.ScheduleDeclared,  # no request adds or removes a schedule
 }
 """What no answer is made of: faults of the server's, and what jobs and readers of this process meet."""
 

@@ -23,9 +23,13 @@ CHANGES: dict[str, dict[str, Any]] = {
     "follow": {"job": "ID", "policy": "block"},
     "pause": {"handlers": None},
     "resume": {"handlers": None},
+    "add_schedule": {"what": {"handler": "wait", "every": 7200}},
+    "remove_schedule": {"name": "tick"},
     "pause_schedule": {"name": "tick"},
     "resume_schedule": {"name": "tick"},
     "trigger_schedule": {"name": "tick"},
+    "set_limit": {"name": "gpu", "at_once": 1},
+    "unset_limit": {"name": "gpu"},
 }
 READS: dict[str, dict[str, Any]] = {
     "get": {"job": "ID"},
@@ -40,6 +44,7 @@ READS: dict[str, dict[str, Any]] = {
     "statistics": {},
     "overview": {},
     "schedules": {},
+    "limits": {},
     "ping": {},
 }
 OF_OTHERS = {"wait", "ack", "unfollow"}  # of which the first answers late, and these two are of a follow
@@ -53,9 +58,13 @@ OVER_HTTP: list[tuple[str, str, Any]] = [
     ("GET", "/v1/jobs/ID/stream?policy=block", None),
     ("POST", "/v1/pause", {"handlers": None}),
     ("POST", "/v1/resume", {"handlers": None}),
+    ("POST", "/v1/schedules", {"handler": "wait", "every": 7200}),
+    ("POST", "/v1/schedules/remove?name=tick", None),
     ("POST", "/v1/schedules/pause?name=tick", None),
     ("POST", "/v1/schedules/resume?name=tick", None),
     ("POST", "/v1/schedules/trigger?name=tick", None),
+    ("POST", "/v1/limits/set?name=gpu&at_once=1", None),
+    ("POST", "/v1/limits/unset?name=gpu", None),
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_type_hints
 
 import attrs
 
@@ -86,6 +86,10 @@ class LimitStatus:
     pinned: bool
     running: int
     waiting: int
+
+
+# Read now, as those of `ScheduleStatus`.
+LimitStatus.__annotations__ = get_type_hints(LimitStatus)
 
 
 def check_limits(given: object) -> tuple[str | Limit, ...]:

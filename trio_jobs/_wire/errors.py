@@ -19,7 +19,7 @@ from .._common.errors import (
     UnknownHandler,
     UnknownJob,
 )
-from ..stores.schedules import UnknownSchedule
+from ..stores.schedules import ScheduleDeclared, UnknownSchedule
 from .requests import BadRequest
 
 
@@ -55,6 +55,7 @@ CODES: Final[Mapping[str, Code]] = {
     "too_slow": Code(408),
     "key_conflict": Code(409, KeyConflict, ("key", "job_id", "conflict")),
     "busy": Code(409, Busy, ("job_id",)),
+    "schedule_declared": Code(409, ScheduleDeclared, ("name",)),
     "illegal_transition": Code(409, IllegalTransition, ("state", "transition", "hint")),
     "no_inputs": Code(409),
     "stream_gap": Code(409, StreamGap, ("about", "first", "last", "oldest")),

@@ -10,6 +10,7 @@ import msgspec
 
 from .._common.states import Reason
 from .._model.job import RECORD_OF, CancelReport, Event, Job, Kind, Priority, Statistics
+from .._model.limits import LimitStatus
 from .._model.schedule import ScheduleStatus
 from .._model.summary import JobSummary
 from .._registry.bulk import BulkReport
@@ -73,6 +74,7 @@ class Reply(msgspec.Struct):
     bulk: BulkReport | None = None
     handlers: list[dict[str, Any]] | None = None
     statistics: Statistics | None = None
+    limits: list[LimitStatus] | None = None
     schedules: list[ScheduleStatus] | None = None
     pong: bool | None = None
 

@@ -1,24 +1,20 @@
 """The wire `trio-jobs.v1`: every message that a client may send.
 
-The structures are the grammar: a message that does not fit them is refused, and the JSON Schema of the
-documentation is made from them (`schema`).
+The structures are the grammar: `decoding` refuses a message that does not fit them, and makes the JSON
+Schema of the documentation from them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
-import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from .._common.errors import TrioJobsError
 from .._common.states import Reason, State
-from .._json.values import depth
+from .._model.limits import LEAST_RATE, MOST_RATE
+from .._model.schedule import Missed
 from .options import Name, Seconds, Strict, SubmitOptions
-
-T = TypeVar("T")
 
 PROTOCOL: Final = "trio-jobs.v1"
 BEARER: Final = "bearer."
@@ -71,6 +67,25 @@ class HandlerNames(Strict, frozen=True):
     """The body of `POST /v1/pause` and `POST /v1/resume`: names of handlers, or null for all of them."""
 
     handlers: Names | None
+
+
+class NewSchedule(Strict, frozen=True):
+    """The body of `POST /v1/schedules`: `Schedule`, with its handler by name."""
+
+    handler: Name
+    args: list[Any] = []  # noqa: RUF012  # msgspec copies it
+    name: Annotated[str, Meta(max_length=256)] = ""
+    cron: Annotated[str, Meta(max_length=1000)] | None = None
+    timezone: Name | None = None
+    every: Seconds | None = None
+    missed: Missed = "skip"
+    late: Seconds = 60.0
+    jitter: Seconds = 0.0
+    options: SubmitOptions = SubmitOptions()
+
+
+RULE: Final = ("name", "cron", "timezone", "every", "missed", "late", "jitter")
+"""The fields that a schedule has on the wire as it has them in Python."""
 
 
 class Request(Strict, frozen=True, tag_field="op"):
@@ -263,7 +278,7 @@ class GetStatistics(Request, frozen=True, tag="statistics"):
 
 
 class GetOverview(Request, frozen=True, tag="overview"):
-    """Read the statistics, what ended of late, and the limits. The reply is `overview`."""
+    """Read the statistics, what ended of late and the limits. The reply is `overview`."""
 
 
 class Pause(Request, frozen=True, tag="pause"):
@@ -282,6 +297,18 @@ class ListSchedules(Request, frozen=True, tag="schedules"):
     """Read all schedules. The reply is `schedules`."""
 
 
+class AddSchedule(Request, frozen=True, tag="add_schedule"):
+    """Add a schedule, or change one that was added. The reply is `schedules`, as they are then."""
+
+    what: NewSchedule
+
+
+class RemoveSchedule(Request, frozen=True, tag="remove_schedule"):
+    """Remove a schedule that no program declares. The reply is `schedules`, as they are then."""
+
+    name: Name
+
+
 class PauseSchedule(Request, frozen=True, tag="pause_schedule"):
     """Let a schedule fire no more. The reply is `schedules`, as they are then."""
 
@@ -296,6 +323,27 @@ class ResumeSchedule(Request, frozen=True, tag="resume_schedule"):
 
 class TriggerSchedule(Request, frozen=True, tag="trigger_schedule"):
     """Submit a job of a schedule now. The reply is `job`."""
+
+    name: Name
+
+
+class ListLimits(Request, frozen=True, tag="limits"):
+    """Read all limits, and what is used of them. The reply is `limits`."""
+
+
+class SetLimit(Request, frozen=True, tag="set_limit"):
+    """Pin a limit, with the fields of `Limit`. The reply is `limits`, as they are then."""
+
+    name: Name
+    at_once: Count | None = None
+    per_second: Annotated[float, Meta(ge=LEAST_RATE, le=MOST_RATE)] | None = None
+    burst: Count | None = None
+    waiting: Count | None = None
+    keyed: bool = False
+
+
+class UnsetLimit(Request, frozen=True, tag="unset_limit"):
+    """Let programs say again what a limit is. The reply is `limits`, as they are then."""
 
     name: Name
 
@@ -327,65 +375,13 @@ AnyRequest: TypeAlias = (
     | Pause
     | Resume
     | ListSchedules
+    | AddSchedule
+    | RemoveSchedule
     | PauseSchedule
     | ResumeSchedule
     | TriggerSchedule
+    | ListLimits
+    | SetLimit
+    | UnsetLimit
     | Ping
 )
-
-
-class _OnlyId(msgspec.Struct):
-    id: Id
-
-
-_requests: Final[msgspec.json.Decoder[AnyRequest]] = msgspec.json.Decoder(AnyRequest)
-_only_id: Final = msgspec.json.Decoder(_OnlyId)
-_bodies: Final[Mapping[Any, msgspec.json.Decoder[Any]]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (NewJob, SubmitOptions, NewInputs, HandlerNames, BulkBody)
-}
-
-
-def check_depth(data: bytes, most: int) -> None:
-    """Raise `BadRequest` if lists and objects are nested deeper than that."""
-    if data.count(b"[") + data.count(b"{") > most and depth(data) > most:
-        raise BadRequest(f"the message is nested more than {most} deep")
-
-
-def _decoded(decoder: msgspec.json.Decoder[T], data: bytes, deepest: int) -> T:
-    check_depth(data, deepest)
-    try:
-        return decoder.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise BadRequest(str(error)) from None
-
-
-def decode_request(data: bytes, deepest: int) -> AnyRequest:
-    """Decode a request. Raises `BadRequest` if the message is none."""
-    try:
-        return _decoded(_requests, data, deepest)
-    except BadRequest as error:
-        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
-            error.re = _only_id.decode(data).id
-        raise
-
-
-def decode_body(kind: type[T], data: bytes, deepest: int) -> T:
-    """Decode the body of an HTTP request. Raises `BadRequest` if it does not fit."""
-    decoder: msgspec.json.Decoder[T] = _bodies[kind]
-    return _decoded(decoder, data, deepest)
-
-
-def json_fields(fields: Mapping[str, bytes]) -> bytes:
-    """Return fields, whose values are JSON, joined as in an object."""
-    return b",".join(b'"%b":%b' % (name.encode(), value) for name, value in fields.items())
-
-
-def schema() -> Mapping[str, Any]:
-    """Return the JSON Schema (2020-12) of all messages of a client."""
-    (request,), components = msgspec.json.schema_components([AnyRequest], ref_template="#/$defs/{name}")
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": PROTOCOL,
-        **request,
-        "$defs": components,
-    }

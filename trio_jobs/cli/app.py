@@ -18,7 +18,7 @@ from .faults import BAD_INPUT, BROKEN_PIPE, INTERRUPTED, Stopped, to_fault
 from .limits import limits
 from .listing import list_jobs, statistics, top
 from .migrate import migrate
-from .options import NO_SERVER, OF_A_HANDLER
+from .options import NO_SERVER, OF_A_HANDLER, ON_A_STORE
 from .output import console, forget_output, note, on_terminal, prepare
 from .pause import pause, resume
 from .prune import prune
@@ -33,6 +33,11 @@ from .submit import submit
 from .worker import worker
 
 _HELP: Final = "Structured-concurrency jobs for Trio."
+_NAMED: Final = {
+    "copy": "trio-jobs copy sqlite:///jobs.db postgresql://host/database",
+    "migrate": "trio-jobs migrate postgresql://host/database",
+}
+"""The commands that work on stores and take no --store, and how they are used."""
 _EPILOGUE: Final = "Try 'trio-jobs demo' to see some run."
 
 
@@ -113,6 +118,8 @@ def _usage_error(error: CycloptsError) -> str:
         return NO_SERVER
     error.verbose = False
     chain, text = " ".join(error.command_chain or ()), " ".join(str(error).split())
+    if isinstance(error, UnknownOptionError) and error.token.value.startswith("--url") and chain in _NAMED:
+        return f"{ON_A_STORE}; name that, as in: {_NAMED[chain]}"
     if isinstance(error, MissingArgumentError) and error.keyword is None and error.argument is not None:
         meaning = error.argument.parameter.help
         text = f"{chain} needs {error.argument.name}" + (f": {meaning}" if meaning else "")

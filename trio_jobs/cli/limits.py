@@ -9,19 +9,18 @@ from cyclopts import App, Parameter
 
 from .._common.validate import RefusedAs
 from .._model.limits import Limit, LimitStatus
-from .._registry.opening import open_registry
 from .faults import Fault
-from .opening import open_store
-from .options import DEFAULT_STORE, Json, Store
+from .opening import open_jobs, open_readonly
+from .options import DEFAULT_STORE, Jobs, Json
 from .output import json_line, line, table
 from .signals import stopped_by_signals
 
 Name = Annotated[str, Parameter(name="NAME", help="The name of the limit; report[0] is the first of report.")]
 
 
-def list_limits(*, store: Store = DEFAULT_STORE, json: Json = False) -> None:
+def list_limits(*, store: Jobs = DEFAULT_STORE, json: Json = False) -> None:
     """Print all limits, and how many jobs run and wait under each."""
-    with open_store(store) as seen:
+    with open_readonly(store) as seen:
         found = seen.limits()
     if not json:
         table(("NAME", "LIMIT", "RUNNING", "WAITING", ""), [*map(_row, found)])
@@ -44,7 +43,7 @@ async def set_limit(
     per_second: float | None = None,
     burst: int | None = None,
     waiting: int | None = None,
-    store: Store = DEFAULT_STORE,
+    store: Jobs = DEFAULT_STORE,
 ) -> None:
     """Pin a limit: it holds at once, for all workers, whatever their programs say of it.
 
@@ -54,21 +53,21 @@ async def set_limit(
         burst: How many start at one moment after a pause; by default, --per-second rounded up.
         waiting: How many may wait.
     """
-    with open_store(store) as seen:
+    with open_readonly(store) as seen:
         keyed = any(one.limit.keyed for one in seen.limits() if one.name == name)
     with RefusedAs(Fault):
         limit = Limit(at_once=at_once, per_second=per_second, burst=burst, waiting=waiting, keyed=keyed)
-        async with stopped_by_signals(), open_registry(store, capacity=0) as jobs:
+        async with stopped_by_signals(), open_jobs(store) as jobs:
             await jobs.limits.set(name, limit)
     line(name)
 
 
-async def unset_limit(name: Name, /, *, store: Store = DEFAULT_STORE) -> None:
+async def unset_limit(name: Name, /, *, store: Jobs = DEFAULT_STORE) -> None:
     """Let the next worker that starts say again what a limit is; until then it stays as it is."""
-    with open_store(store):
+    with open_readonly(store):
         pass  # the file exists and holds jobs; opening a registry would make it
     with RefusedAs(Fault):
-        async with stopped_by_signals(), open_registry(store, capacity=0) as jobs:
+        async with stopped_by_signals(), open_jobs(store) as jobs:
             await jobs.limits.unset(name)
 
 

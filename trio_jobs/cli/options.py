@@ -18,7 +18,8 @@ from .durations import seconds
 from .faults import Fault
 
 DEFAULT_STORE = "sqlite:///jobs.db"
-NO_SERVER = f"a server does not do this; name the store itself with --store, as {DEFAULT_STORE}"
+ON_A_STORE = "a server does not do this: it works on the store itself"
+NO_SERVER = f"{ON_A_STORE}; name that with --store, as {DEFAULT_STORE}"
 MEMORY = "memory://"
 OF_A_HANDLER = "[OPTIONS] HANDLERS NAME [ARGS...]"
 """How commands are used that take the name of a handler: without one, they list those that there are."""

@@ -61,6 +61,10 @@ class ReadOnly(ABC):
         """Return what is paused."""
 
     @abstractmethod
+    def limits(self) -> Sequence[LimitStatus]:
+        """Return the limits of handlers, and those that are pinned."""
+
+    @abstractmethod
     def size(self) -> int | None:
         """Return how many bytes the store takes on the disk; None if that is not told."""
 
@@ -111,10 +115,6 @@ class ReadOnly(ABC):
 
 class ReadOnlyStore(ReadOnly):
     """Answers also what only the store itself tells, and no server."""
-
-    @abstractmethod
-    def limits(self) -> Sequence[LimitStatus]:
-        """Return the limits of handlers, and those that are pinned."""
 
     def explain(self, job_id: str) -> str:
         """Say why a job does not run, or what it is doing, as far as the store knows it."""

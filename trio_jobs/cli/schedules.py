@@ -13,25 +13,23 @@ from .._common.validate import RefusedAs
 from .._json.records import plain
 from .._model.handlers import Handler
 from .._model.schedule import Missed, Schedule, ScheduleStatus
-from .._registry.opening import open_registry
 from .durations import moment
 from .faults import Fault
-from .load import handler_in, load_handlers, load_handlers_for
-from .opening import open_jobs, open_readonly, open_store
+from .load import THE_SERVERS, handler_in, load_handlers_for
+from .opening import open_jobs, open_readonly
 from .options import (
     DEFAULT_STORE,
     OF_A_HANDLER,
-    HandlersAt,
     HandlersOf,
     Jobs,
     Json,
     OnBusy,
     PriorityName,
     Seconds,
-    Store,
     Tags,
     check_store,
     given,
+    is_server,
     tags_of,
     value_of,
 )
@@ -102,11 +100,11 @@ _NONE: Final = Rule()
 
 
 async def add(
-    handlers: HandlersAt,
+    handlers: HandlersOf,
     handler: Annotated[str | None, Parameter(name="HANDLER", show_default=False)] = None,
     /,
     *args: Annotated[str, Parameter(name="ARGS")],
-    store: Store = DEFAULT_STORE,
+    store: Jobs = DEFAULT_STORE,
     rule: Rule = _NONE,
     tag: Tags = None,
     priority: PriorityName = None,
@@ -126,8 +124,9 @@ async def add(
             debounce=SECONDS,AT_MOST.
         limit_key: For whom its jobs take a place of the handler's keyed limit.
     """
-    check_store(store)
-    found = load_handlers(handlers)
+    if not is_server(store):
+        check_store(store)
+    found = load_handlers_for(store, handlers)
     options = given(
         tags=tags_of(tag), priority=priority, owner=owner, exclusive=exclusive, limit_key=limit_key
     )
@@ -135,19 +134,23 @@ async def add(
         options["on_busy"] = on_busy
     with RefusedAs(Fault):
         when: dict[str, Any] = attrs.asdict(rule) | {"name": rule.name or ""}
-        fn, values = handler_in(found, handlers, handler), tuple(map(value_of, args))
+        if handler and handlers == THE_SERVERS:
+            from .stand_ins import stand_in
+
+            fn = stand_in(handler, keyed=limit_key is not None)
+        else:
+            fn = handler_in(found, handlers, handler)
+        values = tuple(map(value_of, args))
         new = Schedule(fn, values, **when, options=options)
-    async with stopped_by_signals(), open_registry(store, handlers=found.values(), capacity=0) as jobs:
+    async with stopped_by_signals(), open_jobs(store, found.values()) as jobs:
         await jobs.schedules.add(new)
     line(new.name)
 
 
-async def remove(name: Name, /, *, store: Store = DEFAULT_STORE) -> None:
+async def remove(name: Name, /, *, store: Jobs = DEFAULT_STORE) -> None:
     """Remove a schedule that was added, or that no program declares any more. Its jobs stay."""
-    with open_store(store):
-        pass  # as above
-    async with stopped_by_signals(), open_registry(store, capacity=0) as jobs:
-        await jobs.schedules.remove(name)
+    async with _opened(store) as found:
+        await found.remove(name)
 
 
 async def pause(name: Name, /, *, store: Jobs = DEFAULT_STORE) -> None:

@@ -13,6 +13,7 @@ from .._common.errors import UnknownJob
 from .._common.states import UNFINISHED, State
 from .._common.validate import RefusedAs
 from .._model.job import Event, Job, Statistics
+from .._model.limits import LimitStatus
 from .._model.summary import Page
 from ..client import RemoteRegistry, ServerError, connect
 from ..stores.contract import Where
@@ -83,6 +84,10 @@ class ReadOnlyServer(ReadOnly):
         """Return what is paused; nothing for a caller who may not see it."""
         found = self._run(statistics, self._jobs)
         return Pauses() if found is None else Pauses(found.all_paused, frozenset(found.paused_handlers))
+
+    def limits(self) -> list[LimitStatus]:
+        """Return the limits of the server's store."""
+        return self._run(self._jobs.limits.find)
 
     def size(self) -> None:
         """Return None: a server does not tell it."""

@@ -6,16 +6,19 @@ from collections.abc import Iterable
 
 from .._model.handler import handler
 from .._model.handlers import Handler
+from .._model.limits import Limit
 from .._model.retry import Retry
 
 
 def stand_ins(names: Iterable[str]) -> list[Handler]:
     """Return handlers of these names that take any arguments: what a job was submitted with is copied."""
-    return [_stand_in(name) for name in dict.fromkeys(names)]
+    return [stand_in(name) for name in dict.fromkeys(names)]
 
 
-def _stand_in(name: str) -> Handler:
-    @handler(name=name, retry=Retry(on=_as_before))
+def stand_in(name: str, *, keyed: bool = False) -> Handler:
+    """Return a handler of this name that takes any arguments, and a `limit_key` if that is said."""
+
+    @handler(name=name, retry=Retry(on=_as_before), limits=[Limit(at_once=1, keyed=True)] if keyed else [])
     async def unknown(*_: object) -> None:  # noqa: ASYNC124  # in the place of a handler
         """Take any arguments."""
 

@@ -17,6 +17,7 @@ from .._watching.handle import JobHandle
 from .._wire import requests
 from .._wire.replies import Reply, record_of
 from .jobs import RemoteJobs, seen_in
+from .limits import RemoteLimits
 from .link import Link
 from .requests import filter_of, handler_of, options_of
 from .schedules import RemoteSchedules
@@ -134,6 +135,11 @@ class RemoteRegistry:
     def schedules(self) -> RemoteSchedules:
         """What submits jobs by the server's clock, for callers who may see all jobs."""
         return RemoteSchedules(self._link, self._jobs)
+
+    @property
+    def limits(self) -> RemoteLimits:
+        """The limits of the server's store, for callers who may see all jobs."""
+        return RemoteLimits(self._link)
 
     async def cancel_where(self, reason: str | None = None, **where: Unpack[Filter]) -> int:
         """Ask for the cancellation of all jobs that match; see `JobRegistry.cancel_where`.

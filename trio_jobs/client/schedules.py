@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from .._common.errors import quoted
 from .._common.validate import text
-from .._model.schedule import ScheduleStatus
+from .._model.schedule import Schedule, ScheduleStatus
 from .._watching.handle import JobHandle
 from .._wire import requests
 from .jobs import RemoteJobs, seen_in
 from .link import Link
+from .requests import handler_of, options_of
 
 
 class RemoteSchedules:
@@ -23,6 +28,34 @@ class RemoteSchedules:
         """Return all schedules, by name."""
         request = requests.ListSchedules(id=self._link.new_id())
         return await self._link.call(request, "", lambda reply: reply.schedules)
+
+    async def add(self, schedule: Schedule) -> None:
+        """Add a schedule, as `Schedules.add` does; its handler is sent by name.
+
+        Raises:
+            TypeError: It is no `Schedule`.
+            ScheduleDeclared: A running program declares one of this name.
+            InvalidPayload: An argument does not fit its annotation, or cannot be made into JSON.
+            UnknownHandler: The server has no handler of that name.
+        """
+        if not isinstance(cast("object", schedule), Schedule):
+            raise TypeError(f"add takes a Schedule record; got {quoted(schedule)}")
+        handler = handler_of(schedule.handler, schedule.args)
+        fields = {name: getattr(schedule, name) for name in requests.RULE}
+        fields["options"] = replace(options_of(schedule.handler, schedule.options), key=UNSET)
+        what = requests.NewSchedule(handler=handler, args=list(schedule.args), **fields)
+        request = requests.AddSchedule(id=self._link.new_id(), what=what)
+        await self._link.call(request, handler, lambda reply: reply.schedules)
+
+    async def remove(self, name: str) -> None:
+        """Delete a schedule that was added, or that no running program declares any more. Its jobs stay.
+
+        Raises:
+            UnknownSchedule: No schedule has this name.
+            ScheduleDeclared: A running program declares it.
+        """
+        request = requests.RemoveSchedule(id=self._link.new_id(), name=text("name", name))
+        await self._link.call(request, name, lambda reply: reply.schedules)
 
     async def pause(self, name: str) -> None:
         """Let a schedule fire no more until `resume`. Raises `UnknownSchedule`."""

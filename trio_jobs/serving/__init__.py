@@ -16,6 +16,7 @@ In the order in which they tell the story:
     describe     the parameters of handlers
     overview     what the server is doing, in one answer
     values       the values of a job, whole or in pieces
+    store_operations   what callers may do with the store as a whole
     operations   what callers may do, and with which jobs
     answers      the answer to each request
     health       whether the store answers

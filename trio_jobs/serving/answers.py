@@ -22,6 +22,7 @@ from .._model.job import Job
 from .._model.summary import PAGE_BYTES, SHOWN, JobSummary
 from .._wire.events import LARGE, encode_event
 from .._wire.requests import (
+    AddSchedule,
     AnyRequest,
     Bulk,
     Cancel,
@@ -35,15 +36,19 @@ from .._wire.requests import (
     History,
     List,
     ListHandlers,
+    ListLimits,
     ListSchedules,
     Pause,
     PauseSchedule,
+    RemoveSchedule,
     Resubmit,
     Resume,
     ResumeSchedule,
     Send,
+    SetLimit,
     Submit,
     TriggerSchedule,
+    UnsetLimit,
     Wait,
 )
 from .account import Account
@@ -95,7 +100,7 @@ async def answering(
             request = Get(request.id, job_id)
         case TriggerSchedule():
             async with account.room(_SMALL):
-                job_id = await operations.trigger(caller, request)
+                job_id = await operations.store.trigger(caller, request)
             request = Get(request.id, job_id)
         case Wait():
             await operations.wait(caller, request.job)  # for any time; it holds no room meanwhile
@@ -143,13 +148,15 @@ async def _read(operations: JobOperations, caller: Caller, request: AnyRequest) 
         case ListHandlers():
             return {"handlers": operations.handlers, "may": to_json(caller.may)}
         case Pause() | Resume():
-            return {"statistics": msgspec.json.encode(await operations.pause(caller, request))}
-        case ListSchedules() | PauseSchedule() | ResumeSchedule():
-            return {"schedules": msgspec.json.encode(await operations.schedules(caller, request))}
+            return {"statistics": msgspec.json.encode(await operations.store.pause(caller, request))}
+        case ListSchedules() | AddSchedule() | RemoveSchedule() | PauseSchedule() | ResumeSchedule():
+            return {"schedules": msgspec.json.encode(await operations.store.schedules(caller, request))}
+        case ListLimits() | SetLimit() | UnsetLimit():
+            return {"limits": msgspec.json.encode(await operations.store.limits(caller, request))}
         case GetStatistics():
-            return {"statistics": msgspec.json.encode(await operations.statistics(caller))}
+            return {"statistics": msgspec.json.encode(await operations.store.statistics(caller))}
         case GetOverview():
-            return {"overview": msgspec.json.encode(await operations.overview(caller))}
+            return {"overview": msgspec.json.encode(await operations.store.overview(caller))}
         case _:
             raise AssertionError(request)
 

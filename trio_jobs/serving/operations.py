@@ -20,14 +20,12 @@ from .._json.arguments import Arguments
 from .._json.inputs import Inputs
 from .._json.values import encode
 from .._model.handler import mark_of
-from .._model.job import CancelReport, Event, Job, Statistics
-from .._model.schedule import ScheduleStatus
+from .._model.job import CancelReport, Event, Job
 from .._model.summary import Page
 from .._registry import bulk
 from .._registry.filter import Search, where_of
 from .._registry.inside import inside, look_up, submit_with_room, worker_of
 from .._registry.registry import JobRegistry
-from .._registry.schedules import Schedules
 from .._running.explaining import explain
 from .._watching.handle import JobHandle
 from .._wire.options import SubmitOptions
@@ -39,16 +37,10 @@ from .._wire.requests import (
     Find,
     GetValue,
     List,
-    ListSchedules,
     NewJob,
-    Pause,
-    PauseSchedule,
     Resubmit,
-    Resume,
-    ResumeSchedule,
     Send,
     Submit,
-    TriggerSchedule,
     WhereFields,
 )
 from .access import check_may_change
@@ -56,8 +48,8 @@ from .account import Account
 from .describe import describe
 from .feed import Feed, Feeds, within
 from .options import Caller, ServerOptions
-from .overview import Overview, overview_of
 from .problems import Refused
+from .store_operations import StoreOperations
 from .subscription import Subscription
 from .values import Value, Values
 
@@ -83,13 +75,14 @@ class JobOperations:
     Attributes:
         tracebacks: Whether callers see these.
         account: The bytes that are made for all callers and not sent yet.
+        store: The operations on the store as a whole.
     """
 
     def __init__(self, jobs: JobRegistry, options: ServerOptions) -> None:
         self.tracebacks = options.tracebacks
         self.account = Account(options.limits.all_unsent)
         self._jobs = jobs
-        self._metrics = options.metrics
+        self.store = StoreOperations(jobs, options)
         self._queued = options.limits.queued
         self._wrap_stream = options.wrap_stream
         store, readers = inside(jobs)
@@ -225,81 +218,6 @@ class JobOperations:
         """Wait until a job has ended. Raises `UnknownJob`."""
         handle, _ = await self._handle(caller, job_id)
         await handle.wait()
-
-    async def statistics(self, caller: Caller) -> Statistics:
-        """Return the statistics of the registry.
-
-        Raises:
-            Refused: The caller does not see all jobs.
-        """
-        if caller.owner is not None:
-            raise Refused("forbidden", "the statistics are for those only who see all jobs")
-        return await self._jobs.statistics()
-
-    async def overview(self, caller: Caller) -> Overview:
-        """Return the overview of the registry. Raises `Refused` as `statistics` does."""
-        if caller.owner is not None:
-            raise Refused("forbidden", "the overview is for those only who see all jobs")
-        return await overview_of(self._jobs)
-
-    async def metrics(self, caller: Caller) -> bytes:
-        """Return the metrics of the registry. Raises `Refused` as `statistics` does."""
-        if caller.owner is not None:
-            raise Refused("forbidden", "the metrics are for those only who see all jobs")
-        return await self._metrics(self._jobs)
-
-    async def pause(self, caller: Caller, asked: Pause | Resume) -> Statistics:
-        """Pause handlers for all workers, or resume them, and return the statistics.
-
-        Raises:
-            Refused: The caller does not see all jobs.
-            BadRequest: The store keeps no pauses.
-            InvalidPayload: A text holds what no store keeps.
-        """
-        check_may_change(caller)
-        if caller.owner is not None:
-            raise Refused("forbidden", "handlers are paused and resumed by those only who see all jobs")
-        jobs, names = self._jobs, asked.handlers
-        with RefusedAs(BadRequest):
-            if isinstance(asked, Pause):
-                await (jobs.pause_all() if names is None else jobs.pause_handlers(*names))
-            else:
-                await (jobs.resume_all() if names is None else jobs.resume_handlers(*names))
-        return await jobs.statistics()
-
-    # ------------------------------------------------------------ schedules
-
-    async def schedules(
-        self, caller: Caller, asked: ListSchedules | PauseSchedule | ResumeSchedule
-    ) -> list[ScheduleStatus]:
-        """Pause or resume a schedule, if that is asked, and return all of them.
-
-        Raises:
-            Refused: The caller does not see all jobs.
-            BadRequest: The store keeps no schedules.
-            UnknownSchedule: No schedule has this name.
-        """
-        if not isinstance(asked, ListSchedules):
-            check_may_change(caller)
-        with self._scheduling(caller) as schedules:
-            if isinstance(asked, PauseSchedule):
-                await schedules.pause(asked.name)
-            elif isinstance(asked, ResumeSchedule):
-                await schedules.resume(asked.name)
-            return await schedules.find()
-
-    async def trigger(self, caller: Caller, asked: TriggerSchedule) -> str:
-        """Submit a job of a schedule, and return its id; raises as `schedules` and `Schedules.trigger`."""
-        check_may_change(caller)
-        with self._scheduling(caller) as schedules:
-            return (await schedules.trigger(asked.name)).id
-
-    @contextmanager
-    def _scheduling(self, caller: Caller) -> Generator[Schedules]:
-        if caller.owner is not None:
-            raise Refused("forbidden", "schedules are for those only who see all jobs")
-        with RefusedAs(BadRequest):
-            yield self._jobs.schedules
 
     # ------------------------------------------------------------ inputs
 

@@ -18,8 +18,9 @@ from .._common.errors import InvalidPayload, UnknownJob
 from .._json.records import plain
 from .._json.values import encode, whole, written
 from .._model.job import Event, Job, Kind
+from .._wire.decoding import json_fields
 from .._wire.events import LARGE
-from .._wire.requests import BadRequest, GetValue, json_fields
+from .._wire.requests import BadRequest, GetValue
 from ..stores.contract import Store
 from .problems import Refused
 

@@ -26,6 +26,12 @@ ROUTES = [
         ("GET", "/v1/statistics"),
     ],
     *[("GET", "/v1/schedules"), ("POST", "/v1/schedules/pause"), ("POST", "/v1/schedules/trigger")],
+    *[
+        ("POST", "/v1/schedules"),
+        ("GET", "/v1/limits"),
+        ("POST", "/v1/limits/set"),
+        ("POST", "/v1/limits/unset"),
+    ],
     *[("GET", "/v1/metrics"), ("POST", "/v1/pause"), ("POST", "/v1/resume")],
 ]
 NO_KEYS: list[dict[str, str]] = [

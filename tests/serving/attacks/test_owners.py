@@ -10,7 +10,7 @@ import pytest
 
 from tests.serving.place import Door, Place, bearer, by_token, place
 from tests.serving.raw import Peer
-from trio_jobs import Schedule
+from trio_jobs import Limit, Schedule
 
 UNKNOWN = "0" * 32
 
@@ -205,8 +205,62 @@ async def test_an_owner_sees_and_changes_no_schedules(door: Door) -> None:
                 ("POST", "/v1/schedules/pause?name=a/b%20%C3%BC"),
                 ("POST", "/v1/schedules/resume?name=a/b%20%C3%BC"),
                 ("POST", "/v1/schedules/trigger?name=a/b%20%C3%BC"),
+                ("POST", "/v1/schedules/remove?name=a/b%20%C3%BC"),
             ):
                 assert (await here.http(method, path, bearer("anna"))).status == 403
                 assert (await here.http(method, path, bearer("root"))).status == 200
             assert (await here.http("POST", "/v1/schedules/pause", bearer("root"))).status == 400
             assert (await here.http("POST", "/v1/schedules/pause?name=x", bearer("root"))).status == 404
+
+
+async def test_an_owner_adds_no_schedules_and_sees_and_sets_no_limits(door: Door) -> None:
+    """What concerns the jobs of all is for callers with all rights only."""
+    async with place(door, authenticate=by_token) as here:
+        new = {"handler": "wait", "every": 1000, "name": "x", "options": {"owner": "anna"}}
+        asked: list[tuple[str, dict[str, Any], str]] = [
+            ("add_schedule", {"what": new}, "schedules"),
+            ("set_limit", {"name": "gpu", "at_once": 2}, "limits"),
+            ("limits", {}, "limits"),
+            ("unset_limit", {"name": "gpu"}, "limits"),
+            ("remove_schedule", {"name": "x"}, "schedules"),
+        ]
+        async with here.socket(bearer("anna")) as anna, here.socket(bearer("root")) as root:
+            for number, (op, fields, answer) in enumerate(asked, 1):
+                before = await here.jobs.schedules.find(), await here.jobs.limits.find()
+                assert (await anna.ask(op, number, **fields))["error"]["code"] == "forbidden", op
+                assert (await here.jobs.schedules.find(), await here.jobs.limits.find()) == before
+                assert answer in await root.ask(op, number, **fields), op
+        if door == "http":
+            for method, path, body in (
+                ("POST", "/v1/schedules", new),
+                ("POST", "/v1/limits/set?name=gpu&at_once=2&per_second=0.5", None),
+                ("GET", "/v1/limits", None),
+            ):
+                assert (await here.http(method, path, bearer("anna"), body)).status == 403
+                assert (await here.http(method, path, bearer("root"), body)).status == 200
+            (limit,) = await here.jobs.limits.find()
+            assert (limit.name, limit.limit) == ("gpu", Limit(at_once=2, per_second=0.5))
+            assert [one.name for one in await here.jobs.schedules.find()] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "said"),
+    [
+        ("/v1/schedules", {"handler": "nobody", "every": 9}, 422, b"nobody"),
+        ("/v1/schedules", {"handler": "wait"}, 422, b"got neither"),
+        ("/v1/schedules", {"handler": "wait", "every": 9, "options": {"delay": 1}}, 422, b"take no delay"),
+        ("/v1/schedules", {"handler": "echo", "args": [[1], 2, 3], "every": 9}, 422, b"echo"),
+        ("/v1/limits/set?name=gpu", None, 422, b"it would limit nothing"),
+        ("/v1/limits/set?name=gpu&at_once=0", None, 400, b"at_once"),
+        ("/v1/limits/set?name=gpu]&at_once=1", None, 422, b"does not end with"),
+        ("/v1/limits/unset?name=gpu", None, 422, b"no limit is pinned"),
+    ],
+)
+async def test_what_is_no_schedule_or_limit_is_refused(
+    path: str, body: Any, status: int, said: bytes
+) -> None:
+    """The problem says what is wrong with it."""
+    async with place("http", authenticate=by_token) as here:
+        answer = await here.http("POST", path, bearer("root"), body)
+        assert answer.status == status, answer
+        assert said in answer.body

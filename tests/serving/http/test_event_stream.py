@@ -16,6 +16,7 @@ from trio_jobs.serving import Caller, Limits
 from trio_jobs.serving.feed import Feed
 from trio_jobs.serving.operations import JobOperations
 from trio_jobs.serving.sse import PING
+from trio_jobs.serving.store_operations import StoreOperations
 
 HEAD = "HEAD {} HTTP/1.1"
 
@@ -278,8 +279,8 @@ async def test_a_client_that_leaves_before_the_store_has_answered(
 
     async with served() as site:
         job_id = await site.submit("hang")
-        for name in ("get", "value", "metrics"):
-            monkeypatch.setattr(JobOperations, name, never)
+        for kind, name in ((JobOperations, "get"), (JobOperations, "value"), (StoreOperations, "metrics")):
+            monkeypatch.setattr(kind, name, never)
         wire = await site.connect()
         await wire.say(f"GET /v1/{path.format(job_id)} HTTP/1.1")
         await asked.wait()

@@ -80,7 +80,8 @@ def test_every_reference_leads_somewhere() -> None:
     for ref in used:
         assert found(ref, document)
     schemas = set(document["components"]["schemas"])
-    in_urls = {"List", "History", "Cancel", "PauseSchedule", "ResumeSchedule", "TriggerSchedule"}
+    in_urls = {"List", "History", "Cancel", "SetLimit", "UnsetLimit"}
+    in_urls |= {f"{verb}Schedule" for verb in ("Remove", "Pause", "Resume", "Trigger")}
     assert schemas - {ref.rpartition("/")[2] for ref in used} <= in_urls
 
 

@@ -12,7 +12,7 @@ LONGEST_NAME = 256
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: Any) -> None:
-    """Give a submission that is sound so far a handler that there is, and arguments that fit.
+    """Give a submission or a schedule that is sound so far a handler that there is, and arguments that fit.
 
     No request may wait for long: a job that is given minutes to end may take them.
     """
@@ -26,7 +26,7 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any],
         if "on_busy" not in body:  # what the job has may be a Debounce, which says itself when it is due
             body.pop("delay", None)
             body.pop("run_at", None)
-    if case.path != "/v1/jobs" or not isinstance(body, dict):
+    if case.path not in {"/v1/jobs", "/v1/schedules"} or not isinstance(body, dict):
         return
     name, args = body.get("handler"), body.get("args", [])
     if isinstance(name, str) and 0 < len(name) <= LONGEST_NAME:

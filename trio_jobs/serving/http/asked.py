@@ -9,8 +9,9 @@ import msgspec
 from starlette.requests import Request
 
 from ..._common.validate import TAGS
+from ..._wire.decoding import decode_body
 from ..._wire.options import LONGEST_KEY, SubmitOptions
-from ..._wire.requests import BadRequest, decode_body
+from ..._wire.requests import BadRequest
 from ..context import ServerContext
 from ..problems import Refused
 from .body import read_body

@@ -21,13 +21,7 @@ from ..._common.validate import TAG_NAME, TAG_VALUE, TAGS
 from ..._model.job import new_id
 from ..._wire import requests
 from ..._wire.options import LONGEST_KEY, SubmitOptions
-from ..._wire.requests import (
-    BadRequest,
-    BulkBody,
-    HandlerNames,
-    NewInputs,
-    NewJob,
-)
+from ..._wire.requests import BadRequest, BulkBody, HandlerNames, NewInputs, NewJob, NewSchedule
 from ..answers import Fields
 from ..context import ServerContext
 from ..options import Caller
@@ -314,16 +308,7 @@ async def handlers(context: ServerContext, _: Request, caller: Caller) -> ASGIAp
     return answer_to(context.operations, caller, requests.ListHandlers(1))
 
 
-@endpoint("GET", "/v1/statistics", answers={200: _json_of("Statistics")})
-async def statistics(context: ServerContext, _: Request, caller: Caller) -> ASGIApp:
-    """Ask what the server is doing."""
-    return answer_to(context.operations, caller, requests.GetStatistics(1), only("statistics"))
-
-
-@endpoint("GET", "/v1/overview", answers={200: _json_of("Overview")})
-async def overview(context: ServerContext, _: Request, caller: Caller) -> ASGIApp:
-    """Ask what the server is doing, what ended of late, and what the limits are."""
-    return answer_to(context.operations, caller, requests.GetOverview(1), only("overview"))
+# ------------------------------------------------------------ the store as a whole
 
 
 @endpoint(
@@ -344,31 +329,50 @@ async def pause(context: ServerContext, request: Request, caller: Caller) -> ASG
 @endpoint("GET", "/v1/metrics", answers={200: {"text/plain": {"schema": {"type": "string"}}}})
 async def metrics(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     """Ask for metrics, as Prometheus reads them."""
-    found = await unless_gone(request.receive, partial(context.operations.metrics, caller))
+    found = await unless_gone(request.receive, partial(context.operations.store.metrics, caller))
     return Response(found, media_type="text/plain; version=0.0.4")
 
 
-@endpoint("GET", "/v1/schedules", answers={200: _json_of("Schedules")})
-async def schedules(context: ServerContext, _: Request, caller: Caller) -> ASGIApp:
-    """List the schedules; for callers who see all jobs."""
-    return answer_to(context.operations, caller, requests.ListSchedules(1))
+@endpoint(
+    "POST",
+    "/v1/schedules",
+    answers={200: _json_of("Schedules")},
+    problems=(400, 408, 409, 413, 415, 422),
+    body=_json_of("NewSchedule"),
+)
+async def add_schedule(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
+    """Add a schedule, or change one that was added; for callers who see all jobs."""
+    new = await body_of(context, request, NewSchedule)
+    return answer_to(context.operations, caller, requests.AddSchedule(1, new))
 
 
-def _of_schedule(verb: str, kind: type[requests.Request], answer: str, about: str) -> None:
-    """Make the endpoint that does something with a schedule, whose name may have any characters."""
+def _simple(method: str, path: str, kind: type[requests.Request], part: str | None = None) -> None:
+    """Make the endpoint of a request whose fields, as names of any characters, are in the URL.
+
+    It is described as the request is. The response is the answer, or the named part of it.
+    """
+    shape = whole if part is None else only(part)
 
     async def work(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
-        shown = only("job") if kind is requests.TriggerSchedule else whole
-        return answer_to(context.operations, caller, asked_of(request, kind, {}), shown)
+        return answer_to(context.operations, caller, asked_of(request, kind, {}), shape)
 
-    work.__doc__ = f"{about}; for callers who see all jobs."
-    path, answers = f"/v1/schedules/{verb}", {200: _json_of(answer)}
-    endpoint("POST", path, answers=answers, problems=(404, 409, 422), request=kind)(work)
+    work.__doc__ = f"{str(kind.__doc__).partition('. ')[0]}; for callers who see all jobs."
+    schema = (part or path.split("/")[2]).capitalize()
+    takes = kind if len(kind.__struct_fields__) > 1 else None
+    problems = () if method == "GET" else (404, 409, 422)
+    endpoint(method, path, answers={200: _json_of(schema)}, problems=problems, request=takes)(work)
 
 
-_of_schedule("pause", requests.PauseSchedule, "Schedules", "Let a schedule fire no more, in any process")
-_of_schedule("resume", requests.ResumeSchedule, "Schedules", "Let a schedule fire again")
-_of_schedule("trigger", requests.TriggerSchedule, "Job", "Submit a job of a schedule now")
+_simple("GET", "/v1/statistics", requests.GetStatistics, "statistics")
+_simple("GET", "/v1/overview", requests.GetOverview, "overview")
+_simple("GET", "/v1/schedules", requests.ListSchedules)
+_simple("POST", "/v1/schedules/remove", requests.RemoveSchedule)
+_simple("POST", "/v1/schedules/pause", requests.PauseSchedule)
+_simple("POST", "/v1/schedules/resume", requests.ResumeSchedule)
+_simple("POST", "/v1/schedules/trigger", requests.TriggerSchedule, "job")
+_simple("GET", "/v1/limits", requests.ListLimits)
+_simple("POST", "/v1/limits/set", requests.SetLimit)
+_simple("POST", "/v1/limits/unset", requests.UnsetLimit)
 
 
 def base_of(request: Request) -> str:

@@ -21,7 +21,7 @@ from ..._model.schedule import Missed, ScheduleStatus
 from ..._model.summary import JobSummary
 from ..._registry.bulk import BulkReport
 from ..._wire.errors import CODES
-from ..._wire.requests import BulkBody, HandlerNames, NewInputs, NewJob
+from ..._wire.requests import BulkBody, HandlerNames, NewInputs, NewJob, NewSchedule
 from ..overview import Overview
 from ..problems import PROBLEM_TYPE
 from ..values import FIELDS
@@ -56,9 +56,7 @@ def _shape(kind: type[Any], name: str, *may_lack: str, **changed: Any) -> type[m
 
 _RETRY: Final = _shape(Retry, "Retry", on=None)
 _STATISTICS: Final = _shape(Statistics, "Statistics")
-_LIMIT_STATUS: Final[Any] = _shape(
-    attrs.resolve_types(LimitStatus), "LimitStatus", limit=_shape(attrs.resolve_types(Limit), "Limit")
-)
+_LIMIT_STATUS: Final[Any] = _shape(LimitStatus, "LimitStatus", limit=_shape(Limit, "Limit"))
 _SHAPES: Final = (
     _shape(Job, "Job", *FIELDS, "large", priority=PriorityName, retry=_RETRY, large=dict[str, int]),
     _shape(JobSummary, "JobSummary", priority=PriorityName),
@@ -86,6 +84,7 @@ _ENVELOPES: Final = {
     "JobPage": _object(jobs=_list_of("JobSummary"), next={"type": ["string", "null"]}),
     "HistoryPage": _object(history=_list_of("Event"), next={"type": ["integer", "null"]}),
     "Schedules": _object(schedules=_list_of("Schedule")),
+    "Limits": _object(limits=_list_of("LimitStatus")),
     "Handlers": _object(handlers=_list_of("Handler"), may={"enum": ["read", "change"]}),
     "Handler": _object(
         name=_TEXT,
@@ -110,8 +109,9 @@ def openapi(server: str, *, guarded: bool) -> dict[str, Any]:
         guarded: Whether callers have to authenticate.
     """
     requests = [one.request for one in ENDPOINTS if one.request is not None]
+    bodies = [NewJob, NewInputs, NewSchedule, HandlerNames, BulkBody]
     _, components = msgspec.json.schema_components(
-        [NewJob, NewInputs, HandlerNames, BulkBody, *requests, *_SHAPES], ref_template=ref("{name}")["$ref"]
+        [*bodies, *requests, *_SHAPES], ref_template=ref("{name}")["$ref"]
     )
     components["NewInputs"] |= {"minProperties": 1, "maxProperties": 1}
     paths: dict[str, dict[str, Any]] = {}

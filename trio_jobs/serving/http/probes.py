@@ -61,7 +61,7 @@ async def serve_metrics(  # noqa: ASYNC128  # what it calls does
 
     async def metrics(request: Request) -> Response:
         try:
-            found = await unless_gone(request.receive, partial(context.operations.metrics, ANYBODY))
+            found = await unless_gone(request.receive, partial(context.operations.store.metrics, ANYBODY))
         except Exception as error:  # noqa: BLE001  # an error of one request is its answer
             return problem_response(to_problem("a request failed", error))
         return Response(found, media_type=EXPOSITION)

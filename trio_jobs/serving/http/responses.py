@@ -11,7 +11,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..._wire.requests import AnyRequest, GetValue, json_fields
+from ..._wire.decoding import json_fields
+from ..._wire.requests import AnyRequest, GetValue
 from ..answers import Fields, answering
 from ..operations import JobOperations
 from ..options import Caller

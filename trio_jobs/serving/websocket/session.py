@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 import msgspec
 
+from ..._wire.decoding import decode_request, json_fields
 from ..._wire.requests import (
     PROTOCOL,
     Ack,
@@ -21,8 +22,6 @@ from ..._wire.requests import (
     Ping,
     Unfollow,
     Wait,
-    decode_request,
-    json_fields,
 )
 from ..limits import Limits
 from ..problems import Problem
