@@ -6,11 +6,13 @@ import inspect
 import json
 import re
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+from cyclopts import MissingArgumentError
 
 import trio_jobs
 from trio_jobs import JobHandle, JobRegistry, Priority, Reason, Retention, State, SubmitOptions
@@ -135,6 +137,20 @@ def test_the_commands_of_a_file_are_commands(file: Path) -> None:
     assert commands(file)
     for words in commands(file):
         program().parse_args(words, print_error=False, exit_on_error=False)
+
+
+def test_the_commands_of_the_pages_are_commands() -> None:
+    """Each `trio-jobs` command of a page is one with these options, though an argument may be left out."""
+    parse, count = program().parse_args, 0
+    for page in DOCS.rglob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        for shown in re.findall(r"(?:^\$ (?:\S*/)?|`)trio-jobs ([^`\n…]+)(?:`|$)", text, re.MULTILINE):
+            words = shlex.split(shown, comments=True)
+            words = words[: words.index("|")] if "|" in words else words
+            with suppress(MissingArgumentError):
+                parse(words, print_error=False, exit_on_error=False)
+            count += 1
+    assert count > 80
 
 
 def test_each_alert_has_a_line_in_the_runbook() -> None:
