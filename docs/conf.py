@@ -43,6 +43,7 @@ myst_heading_anchors = 3  # pages may link to each other's headings
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+maximum_signature_line_length = 80  # a longer one has a line for each parameter
 # sphinxcontrib_trio extends these classes; with the new ones a context manager loses its "async with".
 autodoc_use_legacy_class_based = True
 napoleon_google_docstring = True

@@ -993,10 +993,10 @@ async def test_a_corrupted_scope_stack_fails_the_job_only(
         check_log(await log_of(handle))
 
 
-# ---------------------------------------------------------------- an attempt that was given up
+# ---------------------------------------------------------------- an attempt that was reclaimed
 
 
-async def test_an_attempt_that_was_given_up_writes_nothing(
+async def test_an_attempt_that_was_reclaimed_writes_nothing(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After another end of the attempt was written, its tokens and its end are refused, and the job stays as

@@ -17,7 +17,7 @@ DATABASED = [
     ),
     Bug(
         "a heartbeat in a database renews all of its worker",
-        "a job whose worker has lost it without knowing is never taken back",
+        "a job whose worker has lost it without knowing is never reclaimed",
         f"{SQL}leases.sql",
         "AND job.leased_by = mine AND job.number <> ALL (leased);",
         "AND false;",
@@ -329,7 +329,7 @@ DATABASED = [
     ),
     Bug(
         "a handler that lost its job may submit to a database",
-        "a job is started twice: by the attempt that was given up, and by the one that took its place",
+        "a job is started twice: by the attempt that was reclaimed, and by the one that took its place",
         "stores/postgres/submitting.py",
         '"submitted": any(one.submitter is not None for one in given),',
         '"submitted": False,',

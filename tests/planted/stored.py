@@ -47,7 +47,7 @@ STORED = [
     ),
     Bug(
         "a handler that lost its job may submit",
-        "a job is started twice: by the attempt that was given up, and by the one that took its place",
+        "a job is started twice: by the attempt that was reclaimed, and by the one that took its place",
         MEMORY,
         "                self._running(*new.submitter)",
         "                pass",
@@ -55,7 +55,7 @@ STORED = [
     ),
     Bug(
         "a handler that lost its job may submit to a file",
-        "the same, where an attempt was given up because its process was slow",
+        "the same, where an attempt was reclaimed because its process was slow",
         "stores/sqlite/verbs.py",
         "            running(tx, *by)",
         "            pass",

@@ -53,7 +53,7 @@ def flaws_of(seen: ReadOnlyStore) -> Iterator[Flaw]:
         yield (None, f"there is a log of job number {number}, and no such job")
     for number, job_id, kept, unleased in seen.to_check():
         if unleased:
-            yield (job_id, "it is running and has no lease, so no sweep would ever take it back")
+            yield (job_id, "it is running and has no lease, so no sweep would ever reclaim it")
         yield from ((job_id, text) for text in _flaws_of_job(seen, number, job_id, kept))
 
 

@@ -61,7 +61,7 @@ class Row:
         progress: How far it says it is.
         note: One line on the last thing that happened; empty while it streams.
         ended: Its snapshot once it is over.
-        interrupted: Whether an attempt was given up because its process went away.
+        interrupted: Whether an attempt was reclaimed because its process went away.
     """
 
     name: str = attrs.field(converter=printable)

@@ -214,7 +214,7 @@ def test_a_sweep_leaves_what_a_heartbeat_renews(one: Connection, other: Connecti
 
 
 def test_a_broken_job_does_not_stop_a_sweep(one: Connection) -> None:
-    """A job that cannot be taken back, as its row is damaged, fails; the others are taken back."""
+    """A job that cannot be reclaimed, as its row is damaged, fails; the others are reclaimed."""
     add(one, 2)
     one.execute("UPDATE trio_jobs.job SET options = 'no JSON' WHERE id = 'job 1'")
     claim(one, 2, lease=-1)

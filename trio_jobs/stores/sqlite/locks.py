@@ -45,7 +45,7 @@ def patiently(work: Callable[[], T], seconds: float, refused: Callable[[], objec
 
 
 class WriteOutages:
-    """Records when the file could not be written, so that no job is taken back for a lease that lapsed then.
+    """Records when the file could not be written, so that no job is reclaimed for a lease that lapsed then.
 
     No worker can renew a lease while the file is locked. After an outage that was longer than a moment, a
     lease that lapsed since it began does not mean that its worker is lost, until workers have had the time

@@ -119,7 +119,7 @@ async def what_others_ended_is_not_asked_for(store: Store) -> None:
     await kit.swept(store)
     for job_id in (lost, child):
         finish = partial(store.finish, job_id, 1, late, kit.KNOWN.claim)
-        what = "finish of an attempt that was taken back, or of its child"
+        what = "finish of an attempt that was reclaimed, or of its child"
         await kit.refused(what, LeaseLost, kit.unchanged(what, store, job_id, finish))
 
 

@@ -41,7 +41,7 @@ async def a_lease_that_holds_is_left_alone(store: Store) -> None:
 
 
 async def a_lapsed_attempt_still_holds_until_the_sweep(store: Store) -> None:
-    """Until a sweep has taken it back, an attempt may write, although its lease has lapsed."""
+    """Until a sweep has reclaimed it, an attempt may write, although its lease has lapsed."""
     job_id = await kit.started(store, worker=kit.DOOMED)
     await kit.lapse()
     kit.expect("claim of a lapsed attempt", await store.claim(1, kit.HOLDER), [])
@@ -71,7 +71,7 @@ async def a_heartbeat_renews(store: Store) -> None:
 
 
 async def a_heartbeat_revives(store: Store) -> None:
-    """A heartbeat renews a lease that has lapsed, if the attempt was not taken back."""
+    """A heartbeat renews a lease that has lapsed, if the attempt was not reclaimed."""
     job_id = await kit.started(store, worker=kit.DOOMED)
     await kit.lapse()
     await kit.expect_beat("heartbeat of a lapsed lease", store, {job_id: 1})
@@ -133,7 +133,7 @@ async def another_claim_is_fenced(store: Store) -> None:
 
 
 async def a_late_heartbeat_renews_nothing(store: Store) -> None:
-    """The heartbeat of an attempt that was taken back does not renew the lease of the one that runs now."""
+    """The heartbeat of an attempt that was reclaimed does not renew the lease of the one that runs now."""
     job_id = await kit.finished(store, kit.retried())
     await kit.again(store, job_id, kit.DOOMED)
     await kit.expect_beat("heartbeat of an old attempt", store, {job_id: 1}, lost={job_id})
@@ -152,7 +152,7 @@ async def an_old_lease_does_not_lapse_later(store: Store) -> None:
 
 
 async def a_second_sweep_changes_nothing(store: Store) -> None:
-    """What was taken back once is not taken back again."""
+    """What was reclaimed once is not reclaimed again."""
     job_id = await kit.started(store, worker=kit.DOOMED)
     await kit.swept(store)
     await kit.unchanged("sweep again", store, job_id, store.sweep)

@@ -29,7 +29,7 @@ async def connections_share_no_attempt(one: Store, other: Store) -> None:
 
 
 async def the_fence_holds_for_all(one: Store, other: Store) -> None:
-    """An attempt that was taken back through one connection can write through none."""
+    """An attempt that was reclaimed through one connection can write through none."""
     job_id = await kit.started(one, worker=kit.DOOMED)
     await kit.swept(other)
     await kit.fenced(one, job_id, 1)
