@@ -168,9 +168,9 @@ def open_registry(
     store that outlives the process. A handler that does not stop holds up the exit; the log says where.
 
     Args:
-        store: Where jobs are kept: `memory://`; a file, as in `sqlite:///jobs.db` (relative) or
-            `sqlite:////var/lib/jobs.db` (absolute), which other processes may share and which takes
-            `?synchronous=normal`; or a store of your own, which this registry closes.
+        store: Where jobs are kept: `memory://`; a file that processes share, `sqlite:///jobs.db` (relative)
+            or `sqlite:////var/lib/jobs.db` (absolute), also with `?synchronous=normal`; a database that
+            machines share, `postgresql://host/jobs`; or a store of your own, which this registry closes.
         handlers: The handlers that run here, or the module that defines them, marked with `@handler`. A store
             that outlives the process accepts only these, by name; one in memory takes any async function.
         capacity: How many attempts may run at once; 0 to submit and watch only.
