@@ -15,6 +15,7 @@ from .._registry.inside import inside
 from .._registry.registry import JobRegistry
 from ..stores.contract import Where
 from ..stores.limits import KeepsLimits
+from ..stores.workers import KnowsWorkers, WorkerStatus
 
 
 @attrs.frozen
@@ -28,6 +29,8 @@ class Overview:
         oldest_due: For how many seconds the job that is due longest has been due; 0 if none is.
         late: For how many seconds the tick of a schedule that is due longest has been due; 0 if none is.
         limits: The limits, and what is used of them.
+        workers: The workers that hold jobs of the store, as far as it can tell; those without a job are not
+            among them.
     """
 
     statistics: Statistics
@@ -36,6 +39,7 @@ class Overview:
     oldest_due: float
     late: float
     limits: Sequence[LimitStatus] = ()
+    workers: Sequence[WorkerStatus] = ()
 
 
 async def overview_of(jobs: JobRegistry) -> Overview:
@@ -45,4 +49,5 @@ async def overview_of(jobs: JobRegistry) -> Overview:
     ended = frozenset(State) - UNFINISHED
     minute, hour = [dict(await store.count(Where(ended, newer_than=seconds))) for seconds in (60, 3600)]
     limits = [*await store.limits()] if isinstance(store, KeepsLimits) else []
-    return Overview(gauges.statistics, minute, hour, gauges.oldest_due, gauges.late, limits)
+    workers = await store.workers() if isinstance(store, KnowsWorkers) else []
+    return Overview(gauges.statistics, minute, hour, gauges.oldest_due, gauges.late, limits, workers)

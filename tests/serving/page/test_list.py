@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
@@ -45,6 +46,9 @@ def test_the_overview_says_what_happens_and_leads_to_it(page: Page, site: Site) 
     expect(page.locator("#overview-failed")).to_have_text("2")
     expect(overview).to_contain_text("3 in the last minute, 3 in the last hour")
     expect(page.locator("#overview-slots")).to_have_text("1 of 100 used")
+    expect(page.locator("#overview-workers li")).to_have_text(
+        re.compile(r"^worker1 running, its lease lasts \d+")
+    )
     expect(page.locator("#overview-limits")).to_contain_text(
         "0 of 4 running, 0 waiting, 2 per second, pinned"
     )

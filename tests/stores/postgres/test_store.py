@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import trio
 
 from tests.stores.postgres.test_notices import NEVER, answered, listeners
 from trio_jobs import InvalidPayload, Kind, Limit, Retention, State, StoreCorrupt, Timeouts, UnknownJob
@@ -37,6 +38,25 @@ async def test_many_jobs_go_by_and_by(postgres_url: str) -> None:
         assert await store.prune(3600.0) == 0
         assert await store.prune(0.0) == 501
         assert await store.count(Where()) == {}
+
+
+async def test_the_workers_that_hold_jobs_are_told(postgres_url: str) -> None:
+    """A worker that holds jobs is told, with how many, without child jobs, and when its last lease lapses."""
+    async with opened(postgres_url) as store:
+        assert await store.workers() == []
+        await store.submit([kit.make() for _ in range(4)], 2, Claimant("one", 30))
+        await store.claim(1, Claimant('a "slow" one', 0.01))
+        (first, second, *_), lapses = await store.find(Where(), 4), 60.0
+        await store.heartbeat({first.id: 1}, lapses)
+        await store.spawn(second.id, 1, kit.make(), Claimant("one", 30))
+        await trio.sleep(0.02)
+        slow, quick = await store.workers()
+        assert (slow.name, slow.running, quick.name, quick.running) == ('a "slow" one', 1, "one", 2)
+        assert -10 < slow.lapses < 0
+        assert 50 < quick.lapses <= lapses
+        await store.sweep()
+        await store.finish(first.id, 1, kit.completed())
+        assert [(one.name, one.running) for one in await store.workers()] == [("one", 1)]
 
 
 async def test_what_no_database_holds_is_not_there(postgres_url: str) -> None:

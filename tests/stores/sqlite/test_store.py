@@ -57,6 +57,25 @@ async def test_what_is_accepted_is_on_the_disk(given: dict[str, Any], level: int
         assert (found, mode) == (level, "wal")
 
 
+async def test_the_workers_that_hold_jobs_are_told(path: Path) -> None:
+    """A worker that holds jobs is told, with how many, without child jobs, and when its last lease lapses."""
+    async with opened(path) as store:
+        assert await store.workers() == []
+        await store.submit([make() for _ in range(4)], 2, Claimant("one", 30))
+        await store.claim(1, Claimant('a "slow" one', 0.01))
+        (first, second, *_), lapses = await store.find(Where(), 4), 60.0
+        await store.heartbeat({first.id: 1}, lapses)
+        await store.spawn(second.id, 1, make(), Claimant("one", 30))
+        await trio.sleep(0.02)
+        slow, quick = await store.workers()
+        assert (slow.name, slow.running, quick.name, quick.running) == ('a "slow" one', 1, "one", 2)
+        assert -10 < slow.lapses < 0
+        assert 50 < quick.lapses <= lapses
+        await store.sweep()
+        await store.finish(first.id, 1, completed())
+        assert [(one.name, one.running) for one in await store.workers()] == [("one", 1)]
+
+
 async def test_a_reader_cannot_write(path: Path) -> None:
     """The connection that reads refuses every write."""
     async with opened(path) as store:

@@ -74,7 +74,7 @@ export class Overview {
     element("no-job").hidden = !hidden || !this.#shown;
   }
 
-  #fill({ statistics, last_minute, last_hour, oldest_due, late, limits }) {
+  #fill({ statistics, last_minute, last_hour, oldest_due, late, limits, workers = [] }) {
     this.#hide(false);
     for (const tile of element("overview-states").querySelectorAll("[data-state]")) {
       say(tile.querySelector(".number"), count(statistics.states[tile.dataset.show] ?? 0));
@@ -86,12 +86,23 @@ export class Overview {
     say(element("overview-hour"), some(sum(last_hour)));
     say(element("overview-oldest"), oldest_due > 0 ? `due for ${duration(oldest_due)}` : "nothing is due");
     say(element("overview-slots"), `${count(statistics.running)} of ${count(statistics.capacity)} used${statistics.paused ? ", claiming is paused here" : ""}`);
-    const elsewhere = (statistics.states.running ?? 0) - statistics.running;
-    sayOrHide(element("overview-elsewhere"), elsewhere > 0 ? `${count(elsewhere)} run in other processes, or as child jobs.` : "");
     say(element("overview-late"), late > 0 ? `the next tick is ${duration(late)} late` : "none is late");
     say(element("overview-readers"), count(statistics.readers));
     this.#pauses(statistics);
     this.#limits(limits);
+    this.#workers(workers);
+  }
+
+  #workers(workers) {
+    element("overview-workers").parentElement.hidden = workers.length === 0;
+    const item = () => make("li", "", make("span", "name"), make("span", "what"));
+    reuse(element("overview-workers"), workers, item, (node, { name, running, lapses }) => {
+      node.children[0].dir = "auto";
+      say(node.children[0], name);
+      node.dataset.lost = lapses < 0 ? "yes" : "";
+      const lease = lapses < 0 ? `no heartbeat: its lease lapsed ${duration(-lapses)} ago` : `its lease lasts ${duration(lapses)} more`;
+      say(node.children[1], `${count(running)} running, ${lease}`);
+    });
   }
 
   #pauses({ all_paused, paused_handlers }) {

@@ -22,6 +22,7 @@ from ..rows import events_of
 from ..rules import waiting_for
 from ..signals import Signals
 from ..waits import Found, Waits
+from ..workers import HELD, WorkerStatus, workers_of
 from .calls import PostgresCalls, is_text
 from .connection import Row
 from .statements import written
@@ -153,6 +154,10 @@ class LookingCalls(PostgresCalls, Waits[Signals]):
         if found is None:
             found = listing.by_state(where, await self._read("totals", *listing.counter_of(where)))
         return found
+
+    async def workers(self) -> list[WorkerStatus]:
+        """See `KnowsWorkers.workers`."""
+        return workers_of((float(lapses or 0), begun) for lapses, begun in await self._read("workers", HELD))
 
     # ------------------------------------------------------------ waiting; see `Waits`
 

@@ -11,6 +11,7 @@ import msgspec
 from ..._common.errors import LeaseLost, UnknownJob, check_cursor
 from ..._model.job import Event
 from ..rows import text
+from ..workers import HELD, WorkerStatus, workers_of
 from . import chunks
 from .group import Row, Transaction
 
@@ -130,6 +131,11 @@ def news(tx: Transaction, job_ids: Iterable[str]) -> dict[str, tuple[int, bool]]
 def next_overdue(tx: Transaction) -> float:
     """Return when the first lease or queue timeout passes."""
     return float((tx.one("next_overdue") or (math.inf,))[0])
+
+
+def workers(tx: Transaction) -> list[WorkerStatus]:
+    """Return the workers that hold jobs."""
+    return workers_of((lapses, begun) for lapses, begun in tx.run("workers", now=tx.now, limit=HELD))
 
 
 def cancelling(tx: Transaction) -> dict[str, float]:

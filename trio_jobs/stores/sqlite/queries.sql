@@ -137,6 +137,13 @@ SELECT CAST(id AS BLOB), CAST(handler AS BLOB), (
     WHERE id BETWEEN :first AND :last AND kind = 'started' ORDER BY id DESC LIMIT 1
 ) FROM trio_jobs_job WHERE number = :number;
 
+-- name: workers
+SELECT job.lease - :now, (
+    SELECT CAST(data AS BLOB) FROM trio_jobs_event
+    WHERE id BETWEEN job.number << 32 AND (job.number + 1 << 32) - 1 AND kind = 'started' AND attempt = job.attempt
+    ORDER BY id LIMIT 1
+) FROM trio_jobs_job AS job WHERE job.lease < 9e999 ORDER BY job.lease LIMIT :limit;
+
 -- name: running
 {running} WHERE id = :id AND state = 'running' AND attempt = :attempt AND claim IS :claim;
 

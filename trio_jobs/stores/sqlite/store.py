@@ -30,6 +30,7 @@ from ..contract import (
 from ..pauses import Pauses
 from ..rows import Rows
 from ..waits import Found, Waits
+from ..workers import WorkerStatus
 from . import care, ends, inbox, lanes, listing, looking, pauses, verbs
 from .clock import Clock
 from .group import Group, Row, Transaction
@@ -159,6 +160,10 @@ class SqliteStore(ScheduleCalls, LimitCalls, Waits[FileSignals]):
     async def paused_handlers(self) -> Pauses:
         """See `KeepsPauses.paused_handlers`."""
         return await self._read(pauses.paused)
+
+    async def workers(self) -> list[WorkerStatus]:
+        """See `KnowsWorkers.workers`."""
+        return await self._read(looking.workers)
 
     # ------------------------------------------------------------ inputs
 

@@ -74,6 +74,16 @@ SELECT least(
     'Infinity'
 ), trio_jobs.clock();
 
+-- name: workers
+SELECT until - trio_jobs.clock(), (
+    SELECT data FROM trio_jobs.event
+    WHERE event.job = held.number AND kind = 'started' AND event.attempt = held.attempt ORDER BY event.seq LIMIT 1
+) FROM (
+    SELECT job.number, job.attempt, coalesce(lease.until, job.lease) AS until
+    FROM trio_jobs.job LEFT JOIN trio_jobs.lease ON lease.number = job.leased_by
+    WHERE job.state = 'running' AND coalesce(lease.until, job.lease) < 'Infinity' ORDER BY until LIMIT $1
+) AS held ORDER BY until;
+
 -- name: cancelling
 SELECT id, coalesce(cancel_grace, 0) FROM trio_jobs.job WHERE state = 'running' AND cancel_requested IS NOT NULL;
 
