@@ -164,8 +164,8 @@ class ServerOptions:
     grace: float = attrs.field(default=5.0, validator=at_least(0, at_most=math.inf))
 
     @classmethod
-    def of(cls, kind: type[Any], given: Mapping[str, Any]) -> ServerOptions:
-        """Return the options that were given as `kind`, such as `HttpOptions`.
+    def of(cls, kind: type[Any], given: Mapping[str, Any], **fixed: Any) -> ServerOptions:
+        """Return the options that were given as `kind`, such as `HttpOptions`, and what its server fixes.
 
         Raises:
             TypeError: There is no such option.
@@ -174,7 +174,7 @@ class ServerOptions:
         for name in given:
             if name not in known:
                 raise TypeError(f"there is no option {name!r}; there is {', '.join(known)}")
-        return cls(**given)
+        return cls(**given, **fixed)
 
     def __attrs_post_init__(self) -> None:
         if self.authenticate is None and not is_loopback(self.host):

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final, Unpack
 
-import attrs
 import trio
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -54,10 +53,10 @@ async def serve_metrics(  # noqa: ASYNC128  # what it calls does
         OSError: It cannot listen there.
     """
     host = options.get("host", "127.0.0.1")
-    checked = ServerOptions.of(MetricsOptions, {**options, "host": "127.0.0.1"})
     names = () if is_loopback(host) else ("*",)  # what others can reach has no secrets from pages here
-    served = attrs.evolve(checked, host=host, authenticate=_anybody, hosts=names)
-    context = ServerContext.of(jobs, served)
+    context = ServerContext.of(
+        jobs, ServerOptions.of(MetricsOptions, options, authenticate=_anybody, hosts=names)
+    )
 
     async def metrics(request: Request) -> Response:
         try:
