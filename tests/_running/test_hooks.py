@@ -12,6 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.attempts import doubles, fails, fails_once, sleeps, spawns, taken_over
 from tests.inside import worker_of
 from trio_jobs import Ended, JobContext, JobFailed, Kind, Retry, State, Timeouts, open_registry
 from trio_jobs.stores.memory import MemoryStore
@@ -45,29 +46,6 @@ class Around:
             with trio.CancelScope(shield=True):
                 await trio.lowlevel.checkpoint()
             self.told.append(("leave", f"{job.handler} {job.attempt}"))
-
-
-async def doubles(job: JobContext[Any], number: int) -> int:
-    await trio.lowlevel.checkpoint()
-    return 2 * number
-
-
-async def fails(job: JobContext[Any]) -> None:
-    raise ValueError("ouch")
-
-
-async def fails_once(job: JobContext[Any]) -> int:
-    if job.attempt == 1:
-        raise ValueError("ouch")
-    return job.attempt
-
-
-async def sleeps(job: JobContext[Any]) -> None:
-    await trio.sleep_forever()
-
-
-async def spawns(job: JobContext[Any]) -> int:
-    return await (await job.spawn(doubles, 4)).result()
 
 
 HANDLERS: list[Any] = [doubles, fails, fails_once, sleeps, spawns]
@@ -260,17 +238,11 @@ async def test_the_observer_is_told_of_lost_attempts(autojump_clock: MockClock) 
     store = MemoryStore()
     connection = Connection(store)
     async with open_registry(connection, lease=9, on_event=observe) as first:
-        handle = await first.submit(sleeps)
-        await trio.sleep(1)
-        async with open_registry(Connection(store), lease=9) as second:
-            connection.severed = True
-            while (await (await second.get(handle.id)).snapshot()).attempt == 1:
-                await trio.sleep(1)
+        async with taken_over(first, connection, store):
             assert told == [(1, Kind.STARTED, None)]
             connection.severed = False
             await trio.sleep(9)
             assert told == [(1, Kind.STARTED, None), (1, Kind.RETRIED, "worker_lost")]
-            await second.cancel(handle.id)
     assert len(told) == 2
 
 

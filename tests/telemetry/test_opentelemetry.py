@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from trio.testing import MockClock
 
+from tests.attempts import doubles, fails, fails_once, sleeps, spawns, taken_over
 from trio_jobs import (
     AwaitInput,
     JobContext,
@@ -100,31 +101,8 @@ def linked(span: ReadableSpan) -> list[tuple[int, int]]:
     return [ids(link.context) for link in span.links]
 
 
-async def doubles(job: JobContext[Any], number: int) -> int:
-    await trio.lowlevel.checkpoint()
-    return 2 * number
-
-
-async def fails(job: JobContext[Any]) -> None:
-    raise ValueError("ouch")
-
-
-async def fails_once(job: JobContext[Any]) -> int:
-    if job.attempt == 1:
-        raise ValueError("ouch")
-    return job.attempt
-
-
 async def fails_later(job: JobContext[Any]) -> None:
     job.nursery.start_soon(fails, job)
-
-
-async def sleeps(job: JobContext[Any]) -> None:
-    await trio.sleep_forever()
-
-
-async def spawns(job: JobContext[Any]) -> int:
-    return await (await job.spawn(doubles, 4)).result()
 
 
 async def snoozes_once(job: JobContext[Any]) -> None:
@@ -355,16 +333,10 @@ async def test_a_lost_attempt_ends(program: Program, autojump_clock: MockClock) 
     store = MemoryStore()
     connection = Connection(store)
     async with program.open(connection, lease=9) as first:
-        handle = await first.submit(sleeps)
-        await trio.sleep(1)
-        async with open_registry(Connection(store), lease=9) as second:
-            connection.severed = True
-            while (await (await second.get(handle.id)).snapshot()).attempt == 1:
-                await trio.sleep(1)
+        async with taken_over(first, connection, store):
             connection.severed = False
             await trio.sleep(9)
             [span] = program.spans()
-            await second.cancel(handle.id)
     assert (facts(span)["error.type"], span.status.status_code) == ("worker_lost", trace.StatusCode.ERROR)
 
 

@@ -13,6 +13,7 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.attempts import taken_over
 from trio_jobs import (
     AwaitInput,
     JobContext,
@@ -196,14 +197,12 @@ async def test_a_lost_lease_is_counted_apart(autojump_clock: MockClock) -> None:
     @handler
     async def lasts(job: JobContext[str]) -> None:
         await job.send("here")
-        await trio.sleep(100 if job.attempt == 1 else 1)
+        await trio.sleep_forever()
 
-    async with open_registry(connection, lease=9, on_event=metrics.on_event) as jobs:
-        handle = await jobs.submit(lasts)
-        await trio.sleep(1)
-        connection.severed = True
-        async with open_registry(Connection(store), lease=9) as others:
-            await (await others.get(handle.id)).wait()
+    async with (
+        open_registry(connection, lease=9, on_event=metrics.on_event) as jobs,
+        taken_over(jobs, connection, store, lasts),
+    ):
         connection.severed = False
         await trio.sleep(9)
         found = await read(metrics, jobs)
