@@ -275,6 +275,24 @@ async def test_submitting_again(autojump_clock: MockClock) -> None:
             await operations.resubmit(ANYBODY, Resubmit(1, unserved.id))
 
 
+async def test_submitting_again_with_other_arguments(autojump_clock: MockClock) -> None:
+    """A new job may be in the place of one that has ended, which is known as submitted again then."""
+    async with opened() as jobs:
+        operations = operations_of(jobs)
+        first = await submitted(operations, ANN, new("measure", {"width": 3}))
+        await operations.wait(ANN, first.id)
+        other = msgspec.structs.replace(new("measure", {"width": 4}), again=first.id)
+        job = await operations.submit(ANN, other)
+        found = await ended(operations, ANN, job)
+        assert (found.result, found.resubmitted_from) == (4, first.id)
+        assert (await jobs.retry_where(state="completed")).count == 1  # the new one
+        with pytest.raises(UnknownJob):
+            await operations.submit(BOB, other)
+        hangs = await submitted(operations, ANN, new("hang"))
+        with pytest.raises(IllegalTransition, match="submitted again"):
+            await operations.submit(ANN, msgspec.structs.replace(other, again=hangs.id))
+
+
 async def test_explanations(autojump_clock: MockClock) -> None:
     """A caller has its own jobs explained; one who does not see all jobs is told nothing of others."""
     limited = [Limit(at_once=1)]

@@ -13,6 +13,7 @@ from .._running.worker import Worker
 from .._watching.handle import JobHandle
 from .._watching.readers import ReadersByJob
 from ..stores.contract import Store
+from ..stores.records import Again
 from ..stores.submission import submission
 from .registry import JobRegistry
 
@@ -41,13 +42,19 @@ async def submit_with_room(
     args: tuple[Any, ...],
     options: Mapping[str, Any],
     room: int | None,
+    *,
+    again: str | None = None,
 ) -> str:
     """Submit as `JobRegistry.submit` does, if no more than `room` jobs of the owner wait then.
+
+    With `again`, which is an ended job, that one is known as submitted again, as after `JobHandle.resubmit`.
 
     Returns:
         The job's id.
     """
     worker = worker_of(jobs)
     worker.check_open(submits=True)
-    (job_id,) = await worker.submit([attrs.evolve(submission(fn, args, options), room=room)])
+    new = attrs.evolve(submission(fn, args, options), room=room)
+    new.again = None if again is None else Again(again)
+    (job_id,) = await worker.submit([new])
     return job_id

@@ -48,6 +48,7 @@ class NewJob(Strict, frozen=True):
     handler: Name
     args: list[Any] = []  # noqa: RUF012  # msgspec copies it
     options: SubmitOptions = SubmitOptions()
+    again: JobId | UnsetType = UNSET
 
 
 class NewInputs(Strict, frozen=True):
@@ -95,11 +96,15 @@ class Request(Strict, frozen=True, tag_field="op"):
 
 
 class Submit(Request, frozen=True, tag="submit"):
-    """Submit a job. The reply is `job`."""
+    """Submit a job. The reply is `job`.
+
+    `again` is a job that has ended, and that this one is in place of, with other arguments.
+    """
 
     handler: Name
     args: list[Any] = []  # noqa: RUF012  # msgspec copies it
     options: SubmitOptions = SubmitOptions()
+    again: JobId | UnsetType = UNSET
 
 
 class Resubmit(Request, frozen=True, tag="resubmit"):

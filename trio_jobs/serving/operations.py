@@ -13,8 +13,9 @@ from typing import Any
 import attrs
 import msgspec
 import trio
+from msgspec import UnsetType
 
-from .._common.errors import QueueFull, UnknownHandler, UnknownJob, check_cursor, quoted
+from .._common.errors import IllegalTransition, QueueFull, UnknownHandler, UnknownJob, check_cursor, quoted
 from .._common.validate import RefusedAs
 from .._json.arguments import Arguments
 from .._json.inputs import Inputs
@@ -98,6 +99,8 @@ class JobOperations:
 
         Raises:
             UnknownHandler: The registry has no handler of that name.
+            UnknownJob: There is no job that it is to be in place of, for this caller.
+            IllegalTransition: That has not ended.
             InvalidPayload: An argument does not fit.
             BadRequest: The options exclude each other.
             Refused: The job would belong to another owner, or too many of the caller's jobs wait.
@@ -107,6 +110,9 @@ class JobOperations:
         fn = self._jobs.handlers.get(new.handler)
         if fn is None:
             raise UnknownHandler(new.handler, self._jobs.handlers)
+        again = None if isinstance(new.again, UnsetType) else new.again
+        if again is not None and not (state := (await self._handle(caller, again))[1].state).over:
+            raise IllegalTransition(state, "submitted again", "; wait for its end, or cancel it")
         with RefusedAs(BadRequest):  # options that are right each by itself, and not together
             options = self._options(caller, new.options, fn)
         # A store in memory, too, is to hold only what can be shown afterwards.
@@ -114,7 +120,7 @@ class JobOperations:
         encode("metadata", options.get("metadata"))
         room = None if caller.owner is None else self._queued
         with _own_queue_full(), RefusedAs(BadRequest):
-            return await submit_with_room(self._jobs, fn, tuple(args), options, room)
+            return await submit_with_room(self._jobs, fn, tuple(args), options, room, again=again)
 
     async def resubmit(self, caller: Caller, asked: Resubmit) -> str:
         """Accept a job that has ended again, and return the id of the new one.

@@ -196,6 +196,8 @@ async def test_real_answers_are_as_described() -> None:
             for body in options:
                 template = "/v1/jobs/{id}/resubmit"
                 await checked(site, document, "POST", again, template, json=body, headers=key)
+        unknown = {"handler": "echo", "args": [1], "again": "0" * 32}
+        await checked(site, document, "POST", "/v1/jobs", "/v1/jobs", json=unknown)
         assert len((await checked(site, document, "GET", "/v1/jobs", "/v1/jobs"))["jobs"]) == 6
         where: Any = {"state": ["failed"], "older_than": 0}
         for action, wanted in (("cancel", 0), ("retry", 1), ("remove", 1)):

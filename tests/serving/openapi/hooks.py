@@ -28,6 +28,7 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any],
             body.pop("run_at", None)
     if case.path not in {"/v1/jobs", "/v1/schedules"} or not isinstance(body, dict):
         return
+    body.pop("again", None)  # there is no such job
     name, args = body.get("handler"), body.get("args", [])
     if isinstance(name, str) and 0 < len(name) <= LONGEST_NAME:
         body["handler"] = handler = HANDLERS[len(name) % len(HANDLERS)]

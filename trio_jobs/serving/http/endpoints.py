@@ -122,7 +122,7 @@ _VALUE: Final[Mapping[int, Any]] = {200: {JSON: {"schema": {}}}}
     "POST",
     "/v1/jobs",
     answers={202: _json_of("Accepted")},
-    problems=(400, 408, 409, 413, 415, 422),
+    problems=(400, 404, 408, 409, 413, 415, 422),
     parameters=[_IDEMPOTENCY_KEY],
     body=_json_of("NewJob"),
 )

@@ -22,7 +22,7 @@ export class SubmitDialog {
   /** @type {?Field} */
   #key = null;
   #submitted;
-  /** @type {?{id: string, shown: string}} The job that is to be submitted again, and what the form showed of it. */
+  /** @type {?{id: string, handler: string, shown: string}} The job that is to be submitted again, and what the form showed of it. */
   #again = null;
 
   /** @param {(job: import("./trio_jobs.js").Job) => void} submitted Called with a new job. */
@@ -75,7 +75,7 @@ export class SubmitDialog {
     element("submit-tags").value = Object.entries(job.tags).map(([name, value]) => writeTag(name, value)).join(" ");
     element("submit-timeout").value = String(job.timeouts.run ?? "");
     this.#key?.write(job.limit_key);
-    this.#again = { id: job.id, shown: this.#shown() };
+    this.#again = { id: job.id, handler: job.handler, shown: this.#shown() };
   }
 
   /** Return the handler and the arguments as text. */
@@ -145,11 +145,12 @@ export class SubmitDialog {
     }
   }
 
-  /** Submit the job again if its arguments are still the same, else another one. */
+  /** Submit the job again if its arguments are still the same, else one in its place, or of another handler. */
   #send(args, options) {
-    const { id, shown } = this.#again ?? {};
+    const { id, handler, shown } = this.#again ?? {};
     if (shown === this.#shown()) return this.#jobs.resubmit(id, { timeout: null, ...options });
-    return this.#jobs.submit(this.#handler.value, args, options);
+    const again = handler === this.#handler.value ? id : undefined;
+    return this.#jobs.submit(this.#handler.value, args, { again, ...options });
   }
 
   /** Show an error, at the field that it names if it names one. */

@@ -133,11 +133,12 @@ export class Jobs {
    *
    * @param {string} handler
    * @param {any[]} [args]
-   * @param {object} [options] timeout, timeouts, retry, priority, delay, run_at, tags, metadata, key, exclusive, on_busy, limit_key, …
+   * @param {{again?: string, [name: string]: any}} [options] again: a job that has ended, in whose place it is; timeout, timeouts, retry, priority, delay, run_at, tags, metadata, key, exclusive, on_busy, limit_key, …
    * @returns {Promise<Job>}
    */
-  async submit(handler, args = [], options = {}) {
-    return fillJob(this.#ask, (await this.#call({ op: "submit", handler, args, options: { key: newKey(), ...options } })).job);
+  async submit(handler, args = [], { again, ...options } = {}) {
+    const message = { op: "submit", handler, args, ...(again ? { again } : {}), options: { key: newKey(), ...options } };
+    return fillJob(this.#ask, (await this.#call(message)).job);
   }
 
   /**
