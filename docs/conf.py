@@ -37,6 +37,7 @@ copybutton_exclude = ".linenos, .go"
 
 html_theme = "furo"
 html_title = "trio_jobs"
+pygments_dark_style = "github-dark"  # the theme's own underlines names of modules, as if they were links
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3  # pages may link to each other's headings
