@@ -39,6 +39,8 @@ FLOORS = [
         "serving/net/*",
         "serving/websocket/*",
         "serving/http/*",
+        "serving/fronts/*",
+        "serving/fronts/openai/*",
         "serving/server",
         "serving/__init__",
     ],

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from .._json.values import depth
-from .options import SubmitOptions
-from .requests import (
-    PROTOCOL,
-    AnyRequest,
-    BadRequest,
-    BulkBody,
-    HandlerNames,
-    Id,
-    NewInputs,
-    NewJob,
-    NewSchedule,
-)
+from .requests import PROTOCOL, AnyRequest, BadRequest, Id
 
 T = TypeVar("T")
 
@@ -31,10 +21,6 @@ class _OnlyId(msgspec.Struct):
 
 _requests: Final[msgspec.json.Decoder[AnyRequest]] = msgspec.json.Decoder(AnyRequest)
 _only_id: Final = msgspec.json.Decoder(_OnlyId)
-_bodies: Final[Mapping[Any, msgspec.json.Decoder[Any]]] = {
-    kind: msgspec.json.Decoder(kind)
-    for kind in (NewJob, SubmitOptions, NewInputs, NewSchedule, HandlerNames, BulkBody)
-}
 
 
 def check_depth(data: bytes, most: int) -> None:
@@ -43,10 +29,10 @@ def check_depth(data: bytes, most: int) -> None:
         raise BadRequest(f"the message is nested more than {most} deep")
 
 
-def _decoded(decoder: msgspec.json.Decoder[T], data: bytes, deepest: int) -> T:
+def _decoded(decode: Callable[[bytes], T], data: bytes, deepest: int) -> T:
     check_depth(data, deepest)
     try:
-        return decoder.decode(data)
+        return decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadRequest(str(error)) from None
 
@@ -54,7 +40,7 @@ def _decoded(decoder: msgspec.json.Decoder[T], data: bytes, deepest: int) -> T:
 def decode_request(data: bytes, deepest: int) -> AnyRequest:
     """Decode a request. Raises `BadRequest` if the message is none."""
     try:
-        return _decoded(_requests, data, deepest)
+        return _decoded(_requests.decode, data, deepest)
     except BadRequest as error:
         with suppress(msgspec.MsgspecError, ValueError, RecursionError):
             error.re = _only_id.decode(data).id
@@ -63,8 +49,8 @@ def decode_request(data: bytes, deepest: int) -> AnyRequest:
 
 def decode_body(kind: type[T], data: bytes, deepest: int) -> T:
     """Decode the body of an HTTP request. Raises `BadRequest` if it does not fit."""
-    decoder: msgspec.json.Decoder[T] = _bodies[kind]
-    return _decoded(decoder, data, deepest)
+    decode: Callable[[bytes], T] = partial(msgspec.json.decode, type=kind)
+    return _decoded(decode, data, deepest)
 
 
 def json_fields(fields: Mapping[str, bytes]) -> bytes:

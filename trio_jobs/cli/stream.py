@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import Annotated, Any, TextIO, cast
+from typing import Annotated, Any, TextIO
 
 import attrs
 import trio
@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from .._common.errors import StreamGap
 from .._model.job import Event, Kind, Progress
+from .._model.said import said_in
 from .._registry.address import without_password
 from .._watching.streams import EventStream
 from .ending import ENDED_STATUS
@@ -112,20 +113,14 @@ class _Printer:
         self.place = event.seq
 
     def _print_token(self, data: Any) -> None:
-        thought = _reasoning_in(data)
+        said = said_in(data)
+        thought = said.text if said is not None and said.kind == "reasoning" else None
         to = sys.stdout if thought is None else sys.stderr
         if self._broken is not to:
             self.end_line()
         text = shown(data) if thought is None else dimmed(lines(thought), to)
         print(text, end="" if self.join else "\n", file=to, flush=True)
         self._broken = to if self.join else None
-
-
-def _reasoning_in(data: Any) -> str | None:
-    """Return what a model reasons, if a token has that and nothing else."""
-    fields = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
-    text = fields.get("reasoning") if len(fields) == 1 else None
-    return text if isinstance(text, str) else None
 
 
 def _event_line(event: Event) -> str:

@@ -25,6 +25,7 @@ In the order in which they tell the story:
     websocket    serve_websocket
     http         http_app
     page         the live page
+    fronts       the same jobs in protocols that clients speak already
     server       serve_http
 
 What is imported here needs an extra each: `trio-jobs[http]`, `trio-jobs[websocket]`, or `trio-jobs[serve]`
@@ -36,19 +37,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .http.app import http_app
+    from .fronts.openai.front import openai_front
+    from .http.app import front_app, http_app
     from .http.probes import serve_metrics
     from .limits import Limits
     from .options import Caller
     from .server import serve_http
     from .websocket.server import serve_websocket
 
-__all__ = ["Caller", "Limits", "http_app", "serve_http", "serve_metrics", "serve_websocket"]
+__all__ = [
+    "Caller",
+    "Limits",
+    "front_app",
+    "http_app",
+    "openai_front",
+    "serve_http",
+    "serve_metrics",
+    "serve_websocket",
+]
 
 _HOMES = {
     "Caller": ("options", "http"),
     "Limits": ("limits", "http"),
+    "front_app": ("http.app", "http"),
     "http_app": ("http.app", "http"),
+    "openai_front": ("fronts.openai.front", "http"),
     "serve_http": ("server", "serve"),
     "serve_metrics": ("http.probes", "http"),
     "serve_websocket": ("websocket.server", "websocket"),

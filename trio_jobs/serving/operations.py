@@ -5,7 +5,7 @@ A job of another owner is answered like one that does not exist, so no caller le
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,7 @@ from .._json.arguments import Arguments
 from .._json.inputs import Inputs
 from .._json.values import encode
 from .._model.handler import mark_of
+from .._model.handlers import Handler
 from .._model.job import CancelReport, Event, Job
 from .._model.summary import Page
 from .._registry import bulk
@@ -77,11 +78,13 @@ class JobOperations:
         tracebacks: Whether callers see these.
         account: The bytes that are made for all callers and not sent yet.
         store: The operations on the store as a whole.
+        functions: The handlers by name.
     """
 
     def __init__(self, jobs: JobRegistry, options: ServerOptions) -> None:
         self.tracebacks = options.tracebacks
         self.account = Account(options.limits.all_unsent)
+        self.functions: Mapping[str, Handler] = jobs.handlers
         self._jobs = jobs
         self.store = StoreOperations(jobs, options)
         self._queued = options.limits.queued
@@ -201,6 +204,11 @@ class JobOperations:
         fields = {name: getattr(wanted, name, None) for name in Search.__annotations__}
         fields["owner"] = caller.owner
         return {name: value for name, value in fields.items() if value is not None}
+
+    async def read(self, job: Job, after: int, limit: int) -> Sequence[Event]:
+        """Return events of a job that `get` has returned, behind a cursor; what is gone is skipped."""
+        await trio.lowlevel.checkpoint()
+        return await self._feeds.store.read(job.id, after, limit)
 
     async def history(self, caller: Caller, job_id: str) -> Sequence[Event]:
         """Return a job's events but for tokens, progress and inputs. Raises `UnknownJob`."""

@@ -7,7 +7,7 @@ import math
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Final, Literal, TypeAlias, TypedDict
+from typing import Any, Final, Literal, TypeAlias, TypedDict, cast
 
 import attrs
 
@@ -48,6 +48,8 @@ ANYBODY: Final = Caller(None)
 Authenticate: TypeAlias = Callable[[Mapping[str, str]], Awaitable[Caller | None]]
 Exposition: TypeAlias = Callable[[JobRegistry], Awaitable[bytes]]
 WrapStream: TypeAlias = Callable[[Job], AbstractContextManager[object]]
+Front: TypeAlias = Callable[[Any], Iterable[Any]]
+"""A protocol that clients speak: returns its Starlette routes, given the `ServerContext`."""
 
 
 class AccessOptions(TypedDict, total=False):
@@ -67,6 +69,7 @@ class AppOptions(AccessOptions, total=False):
     page: bool
     access_log: bool
     metrics: Exposition
+    fronts: Iterable[Front]
 
 
 class MetricsOptions(TypedDict, total=False):
@@ -119,6 +122,13 @@ def _wraps(_: object, field: attrs.Attribute[Any], given: object) -> None:
         )
 
 
+def _fronts(given: Iterable[Front]) -> tuple[Front, ...]:
+    found: tuple[object, ...] = tuple(given) if isinstance(cast("object", given), Iterable) else (None,)
+    if not all(callable(one) and not is_async(one) for one in found):
+        raise TypeError(f"fronts takes a list of fronts, as [openai_front]; got {quoted(given)}")
+    return cast("tuple[Front, ...]", found)
+
+
 @attrs.frozen(kw_only=True)
 class ServerOptions:
     """The options of a server, checked and complete.
@@ -141,11 +151,12 @@ class ServerOptions:
         access_log: Whether each HTTP request is logged, as `trio_jobs.access` at INFO; by default it is not.
         metrics: An async function of the registry that returns what `/v1/metrics` answers, as the
             `exposition` of `Metrics` does; by default it has gauges only.
+        fronts: Other protocols in which clients may use the jobs, such as `openai_front`; by default none.
         grace: Seconds that connections get to end when the server is cancelled, by default 5.
 
     Raises:
-        TypeError: `hosts` or `origins` is a text, not a list of them, `metrics` no async function, or
-            `wrap_stream` no plain function.
+        TypeError: `hosts` or `origins` is a text, not a list of them, `metrics` no async function,
+            `wrap_stream` no plain function, or `fronts` no list of fronts.
         ValueError: Other machines could use the server without authentication, or `grace` is out of range.
     """
 
@@ -161,6 +172,7 @@ class ServerOptions:
     page: bool = True
     access_log: bool = False
     metrics: Exposition = attrs.field(default=exposition, validator=_async_function)
+    fronts: Iterable[Front] = attrs.field(default=(), converter=_fronts)
     grace: float = attrs.field(default=5.0, validator=at_least(0, at_most=math.inf))
 
     @classmethod

@@ -6,25 +6,26 @@ there as server-sent events. What may be done, and by whom, is decided in `opera
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias, Unpack
 
+import attrs
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from ..._registry.registry import JobRegistry
 from ..context import ServerContext
-from ..options import AppOptions, ServerOptions
-from ..problems import INTERNAL, Problem, to_problem
-from .asgi import Guard, problem_response, serve_socket
+from ..options import AccessOptions, AppOptions, Front, ServerOptions
+from ..problems import INTERNAL, Problem
+from .asgi import Guard, answered, problem_response, serve_socket
 from .assets import page_routes
 from .endpoints import ENDPOINTS, Endpoint, base_of
 from .openapi import openapi
@@ -49,11 +50,34 @@ def http_app(jobs: JobRegistry, **options: Unpack[AppOptions]) -> Starlette:
     return app_of(ServerContext.of(jobs, ServerOptions.of(AppOptions, options)), websocket=True)
 
 
+def front_app(jobs: JobRegistry, *fronts: Front, **options: Unpack[AccessOptions]) -> Starlette:
+    """Return an ASGI application that has fronts only: it can do what their protocols say, and nothing else.
+
+    Mount it as you would an `http_app`. `ServerOptions` says what the options mean.
+
+    Args:
+        jobs: The registry.
+        fronts: The protocols, such as `openai_front`.
+        options: The options.
+
+    Raises:
+        TypeError: An option is unknown, or has a wrong type, or something is no front.
+    """
+    found = ServerOptions.of(AccessOptions, options)
+    return _guarded(ServerContext.of(jobs, attrs.evolve(found, fronts=fronts)), ())
+
+
 def app_of(context: ServerContext, *, websocket: bool) -> Starlette:
     """Return the application. Event streams end when `closing` is set."""
     routes = [*_routes(context), *(page_routes() if context.options.page else ())]
     if websocket:
         routes.append(WebSocketRoute("/v1/ws", partial(serve_socket, context)))
+    return _guarded(context, routes)
+
+
+def _guarded(context: ServerContext, routes: Sequence[BaseRoute]) -> Starlette:
+    """Return the application of some routes, and those of the fronts, behind the checks of every request."""
+    routes = [*routes, *(route for front in context.options.fronts for route in front(context))]
     middleware = [Middleware(Guard, context=context)]
     if context.access.origins:
         middleware.insert(  # around it, so that pages can read what they are refused
@@ -106,14 +130,13 @@ def _route(context: ServerContext, by_method: Mapping[str, Endpoint]) -> Respond
 
     async def route(request: Request) -> ASGIApp:
         endpoint = by_method["GET" if request.method == "HEAD" else request.method]
-        try:
+
+        async def work() -> ASGIApp:
             caller = await context.access.caller(dict(request.headers))
             endpoint.check(request.query_params.multi_items())
             return await endpoint.work(context, request, caller)
-        except ClientDisconnect:
-            return Response(status_code=400)  # the client has left
-        except Exception as error:  # noqa: BLE001  # an error of one request is its answer
-            return problem_response(to_problem("a request failed", error))
+
+        return await answered(work)
 
     return route
 

@@ -36,6 +36,23 @@ def problem_response(problem: Problem) -> Response:
     return Response(problem.body, problem.status, problem.headers)
 
 
+async def answered(
+    work: Callable[[], Awaitable[ASGIApp]], refusal: Callable[[Problem], ASGIApp] = problem_response
+) -> ASGIApp:
+    """Return what answers a request: what `work` returns or, if it raises, a refusal.
+
+    Args:
+        work: Carries the request out.
+        refusal: Makes the answer that tells a problem.
+    """
+    try:
+        return await work()
+    except ClientDisconnect:
+        return Response(status_code=400)  # the client has left
+    except Exception as error:  # noqa: BLE001  # an error of one request is its answer
+        return refusal(to_problem("a request failed", error))
+
+
 class Guard:
     """Checks where each request comes from, and counts it in, before anything is done for it.
 

@@ -1,0 +1,83 @@
+"""Which handlers are models, and which arguments a request has for one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.wire import BadRequest, SubmitOptions
+from trio_jobs import JobContext, handler
+from trio_jobs.serving.fronts.models import Models
+from trio_jobs.serving.problems import Refused
+
+SAID = [{"role": "user", "content": "hello"}]
+
+
+@handler
+async def chat(
+    job: JobContext[str], messages: list[Any], model: str, max_tokens: int = 9, tools: list[Any] | None = None
+) -> None:
+    """Runs other models."""
+
+
+@handler
+async def plain(job: JobContext[str], messages: list[Any], temperature: float | None = None) -> None:
+    """Is a model by itself."""
+
+
+@handler(name="a/b")
+async def slashed(job: JobContext[str], messages: list[Any]) -> None:
+    """Has a name with a slash."""
+
+
+@handler
+async def picky(job: JobContext[str], messages: list[Any], colour: str) -> None:
+    """Takes what no request has."""
+
+
+@handler
+async def remove_all(job: JobContext[str], really: bool) -> None:
+    """Is no model."""
+
+
+MODELS = Models({"chat": chat, "plain": plain, "a/b": slashed, "picky": picky, "remove_all": remove_all})
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "called", "args"),
+    [
+        ("plain", {}, "plain", [SAID]),
+        ("plain", {"temperature": 0.5, "max_tokens": 3}, "plain", [SAID, 0.5]),
+        ("plain", {"temperature": None}, "plain", [SAID]),
+        ("a/b", {}, "a/b", [SAID]),
+        ("chat/m", {}, "chat", [SAID, "m"]),
+        ("chat/m/n", {"max_tokens": 3}, "chat", [SAID, "m/n", 3]),
+        ("chat/m", {"tools": [{}]}, "chat", [SAID, "m", 9, [{}]]),
+        ("plain/m", {}, "plain", [SAID]),
+    ],
+)
+def test_arguments_are_the_fields_that_have_a_parameter(
+    model: str, fields: dict[str, Any], called: str, args: list[Any]
+) -> None:
+    """Fields become arguments by name; what is not given has its default, and what is not taken is left out."""
+    new = MODELS.new_job(model, {"messages": SAID, **fields}, SubmitOptions())
+    assert (new.handler, new.args) == (called, args)
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "told"),
+    [
+        ("chat", BadRequest, "the model 'chat' runs others; name one, as in model='chat/NAME'"),
+        ("chat/", BadRequest, "the model 'chat' runs others; name one, as in model='chat/NAME'"),
+        ("picky", BadRequest, "the model 'picky' takes 'colour', which this request does not have"),
+        ("gpt", Refused, "there is no model 'gpt'; there is chat, plain, a/b, picky"),
+        ("remove_all", Refused, "there is no model 'remove_all'; there is chat, plain, a/b, picky"),
+        ("remove_all/x", Refused, "there is no model 'remove_all/x'; there is chat, plain, a/b, picky"),
+    ],
+)
+def test_what_cannot_be_asked(model: str, error: type[Exception], told: str) -> None:
+    """A handler that takes no messages is no model, and a request that lacks an argument is told which."""
+    with pytest.raises(error) as raised:
+        MODELS.new_job(model, {"messages": SAID}, SubmitOptions())
+    assert str(raised.value) == told

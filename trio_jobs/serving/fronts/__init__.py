@@ -1,0 +1,12 @@
+"""The jobs of a registry in protocols that clients speak already.
+
+A front is mapping, not machinery. What a client asks for becomes one of the operations of every server, and
+a log becomes frames by a function that reads no socket and no clock. Access, limits, feeds and closing are
+those of `serving/`. In the order in which they tell the story:
+
+    models       which handlers are models, and the arguments that a request has for one
+    ends         how a job ended, in words that may be told to anybody
+    openai       OpenAI's Responses in background mode, and streamed chat completions
+
+Another protocol is a folder beside `openai`, with a function of the `ServerContext` that returns its routes.
+"""

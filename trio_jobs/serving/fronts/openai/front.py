@@ -1,0 +1,189 @@
+"""`openai_front`: jobs for clients of OpenAI's Responses and chat completions. Here are its routes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, TypeAlias
+
+import trio
+from starlette.requests import Request
+from starlette.responses import Response as HttpResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ...._common.errors import UnknownJob, quoted
+from ...._json.values import written
+from ...._model.job import Job
+from ...._wire.events import LARGE
+from ...._wire.requests import BadRequest, Cancel
+from ...context import ServerContext
+from ...http.asgi import answered, unless_gone
+from ...http.asked import body_of, key_of
+from ...http.event_stream import EventStreamResponse
+from ...http.responses import JSON
+from ...options import Caller
+from ...problems import Problem, to_problem
+from ...sse import cursor_of
+from ..models import Models
+from .asked import NewCompletion, NewResponse
+from .completions import Completion, error
+from .responses import MOST, Response
+from .streams import CompletionStream, ResponseStream
+
+Work: TypeAlias = Callable[[Request, Caller], Awaitable[ASGIApp]]
+
+_ROOM: Final = 4 * MOST + LARGE
+_BATCH: Final = 256
+_PATIENCE: Final = 5.0
+_FAULTS: Final = 500
+"""The status from which on it is the server's fault."""
+
+
+def openai_front(context: ServerContext) -> Sequence[Route]:
+    """Return the routes of OpenAI's protocols, `/v1/responses` and `/v1/chat/completions`: a front.
+
+    Give it to a server, as in `serve_http(jobs, fronts=[openai_front])`. The base URL of clients is that of
+    the server with `/v1`. Each handler with a parameter `messages` is a model, by its name.
+    """
+    front = _Front(context)
+    return [
+        Route("/v1/models", front.route(front.models), methods=["GET"]),
+        Route("/v1/responses", front.route(front.create), methods=["POST"]),
+        Route("/v1/responses/{id}", front.route(front.retrieve), methods=["GET"]),
+        Route("/v1/responses/{id}/cancel", front.route(front.cancel), methods=["POST"]),
+        Route("/v1/chat/completions", front.route(front.complete), methods=["POST"]),
+    ]
+
+
+def _refusal(problem: Problem) -> HttpResponse:
+    """Return a problem in the form in which these clients read it."""
+    kind = "server_error" if problem.status >= _FAULTS else "invalid_request_error"
+    body = written("an error", error(problem.code, problem.message, kind))
+    return HttpResponse(body, problem.status, {**problem.headers, "content-type": JSON})
+
+
+class _Front:
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
+        self._operations = context.operations
+        self._models = Models(context.operations.functions)
+
+    def route(self, work: Work) -> Callable[[Request], Awaitable[ASGIApp]]:
+        """Return the endpoint that authenticates, and answers each error as the protocol has it."""
+
+        async def route(request: Request) -> ASGIApp:
+            async def carried_out() -> ASGIApp:
+                return await work(request, await self._context.access.caller(dict(request.headers)))
+
+            return await answered(carried_out, _refusal)
+
+        return route
+
+    async def models(self, _: Request, __: Caller) -> ASGIApp:  # noqa: ASYNC124  # as the others
+        names = self._models.names()
+        data = [{"id": one, "object": "model", "created": 0, "owned_by": "trio_jobs"} for one in names]
+        return HttpResponse(written("the models", {"object": "list", "data": data}), media_type=JSON)
+
+    # ------------------------------------------------------------ responses
+
+    async def create(self, request: Request, caller: Caller) -> ASGIApp:
+        asked = await body_of(self._context, request, NewResponse)
+        if not (asked.background or asked.stream):
+            raise BadRequest("nobody waits here for a whole answer: send background=true, or stream=true")
+        job_id = await self._submit(request, caller, asked)
+        if not asked.stream:
+            return self._shown(partial(self._answer, caller, job_id))
+        stream = await self._response_stream(caller, job_id, 0)
+        return stream if asked.background else self._owned(stream, caller, job_id)
+
+    async def retrieve(self, request: Request, caller: Caller) -> ASGIApp:
+        job_id, query = request.path_params["id"], request.query_params
+        if (wanted := query.get("stream", "false")) not in {"true", "false"}:
+            raise BadRequest(f"stream is true or false; got {quoted(wanted)}")
+        if wanted == "true":
+            after = cursor_of(query.get("starting_after")) or 0
+            return await unless_gone(request.receive, partial(self._response_stream, caller, job_id, after))
+        return self._shown(partial(self._answer, caller, job_id))
+
+    async def cancel(self, request: Request, caller: Caller) -> ASGIApp:
+        job_id = request.path_params["id"]
+        await unless_gone(request.receive, partial(self._stop, caller, job_id))
+        return self._shown(partial(self._answer, caller, job_id))
+
+    async def _stop(self, caller: Caller, job_id: str) -> None:
+        await self._job(caller, job_id)
+        await self._operations.cancel(caller, Cancel(1, job_id))
+
+    async def _response_stream(self, caller: Caller, job_id: str, after: int) -> ASGIApp:
+        job = self._checked(await self._operations.place(caller, job_id, after, "gap"))
+        dialect = ResponseStream(Response(job), after)
+        return EventStreamResponse(self._context, caller, job, 0, "gap", dialect=dialect)
+
+    async def _job(self, caller: Caller, job_id: str) -> Job:
+        return self._checked(await self._operations.get(caller, job_id))
+
+    def _checked(self, job: Job) -> Job:
+        """Return a job of a model; no other job exists for these clients."""
+        if job.handler not in self._models:
+            raise UnknownJob(job.id)
+        return job
+
+    async def _answer(self, caller: Caller, job_id: str) -> bytes:
+        """Return the response that a job is now, as JSON."""
+        job = await self._job(caller, job_id)
+        response, seq = Response(job), 0
+        while seq < job.last_seq and (events := await self._operations.read(job, seq, _BATCH)):
+            for event in events:
+                response.take(event)
+            seq = events[-1].seq
+        return written("the response", response.shown())
+
+    def _shown(self, work: Callable[[], Awaitable[bytes]]) -> ASGIApp:
+        """Return what sends the JSON that `work` makes, and holds room for it until it is sent."""
+
+        async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+            async def found() -> ASGIApp:
+                return HttpResponse(await unless_gone(receive, work), media_type=JSON)
+
+            async with self._operations.account.room(_ROOM):
+                await (await answered(found, _refusal))(scope, receive, send)
+
+        return respond
+
+    # ------------------------------------------------------------ chat completions
+
+    async def complete(self, request: Request, caller: Caller) -> ASGIApp:
+        asked = await body_of(self._context, request, NewCompletion)
+        if not asked.stream:
+            raise BadRequest("nobody waits here for a whole answer: send stream=true")
+        job_id = await self._submit(request, caller, asked)
+        job = await self._job(caller, job_id)
+        dialect = CompletionStream(Completion(job, asked.with_usage))
+        return self._owned(
+            EventStreamResponse(self._context, caller, job, 0, "gap", dialect=dialect), caller, job_id
+        )
+
+    # ------------------------------------------------------------ both
+
+    async def _submit(self, request: Request, caller: Caller, asked: NewResponse | NewCompletion) -> str:
+        new = self._models.new_job(asked.model, asked.fields(), asked.options(key_of(request)))
+        return await self._operations.submit(caller, new)
+
+    def _owned(self, stream: ASGIApp, caller: Caller, job_id: str) -> ASGIApp:
+        """Return a stream that cancels its job if it ends before that: nobody can come back to it."""
+
+        async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await stream(scope, receive, send)
+            finally:
+                with trio.move_on_after(_PATIENCE, shield=True):
+                    await self._give_up(caller, job_id)
+
+        return respond
+
+    async def _give_up(self, caller: Caller, job_id: str) -> None:
+        try:
+            await self._operations.cancel(caller, Cancel(1, job_id, "its reader left", wait=False))
+        except Exception as failed:  # noqa: BLE001  # nobody is there to be told
+            to_problem("a job without a reader could not be cancelled", failed)

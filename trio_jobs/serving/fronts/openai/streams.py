@@ -1,0 +1,74 @@
+"""What is sent of a log to a client of OpenAI's protocols: the dialects of event streams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from ...._json.values import written
+from ...._model.job import Event
+from ...problems import Problem
+from ...sse import field, on_one_line
+from .completions import Chunk, Completion, error
+from .responses import Response
+
+
+@attrs.define
+class ResponseStream:
+    """The events of a response behind a cursor; the log is read from its beginning, as items go on.
+
+    Attributes:
+        over: See `Dialect`; such a stream says all of a log.
+    """
+
+    _response: Response
+    _after: int
+    _sent: int = 0
+    over: bool = attrs.field(default=False, init=False)
+
+    def write(self, events: Sequence[Event]) -> bytes:
+        """See `Dialect.write`."""
+        found: list[str] = []
+        for event in events:
+            frames = self._response.take(event)
+            self._sent = event.seq
+            if event.seq > self._after:
+                found.extend(f"event: {frame['type']}\n{_data(frame)}" for frame in frames)
+        return "".join(found).encode()
+
+    def fault(self, problem: Problem) -> bytes:
+        """See `Dialect.fault`."""
+        fields = {"code": problem.code, "message": problem.message, "param": None}
+        return f"event: error\n{_data({'type': 'error', **fields, 'sequence_number': self._sent})}".encode()
+
+
+@attrs.define
+class CompletionStream:
+    """The chunks of a chat completion, and `[DONE]` behind the last one.
+
+    Attributes:
+        completion: What was sent.
+    """
+
+    completion: Completion
+
+    @property
+    def over(self) -> bool:
+        """See `Dialect`."""
+        return self.completion.broken
+
+    def write(self, events: Sequence[Event]) -> bytes:
+        """See `Dialect.write`."""
+        found = [_data(chunk) for event in events for chunk in self.completion.take(event)]
+        if self.completion.ended and not self.completion.broken:
+            found.append(field("data", "[DONE]") + "\n")
+        return "".join(found).encode()
+
+    def fault(self, problem: Problem) -> bytes:
+        """See `Dialect.fault`."""
+        return _data(error(problem.code, problem.message)).encode()
+
+
+def _data(frame: Chunk) -> str:
+    return f"data: {on_one_line(written('a frame', frame).decode())}\n\n"
