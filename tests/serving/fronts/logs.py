@@ -15,9 +15,26 @@ Told = tuple[Kind, Any] | tuple[Kind, Any, int]
 def job(**changes: Any) -> Job:
     """Return the record of a job."""
     fields: dict[str, Any] = dict.fromkeys(
-        ("reason", "message", "error", "result", "owner", "key", "parent", "saved", "started_at", "finished_at")
+        (
+            "reason",
+            "message",
+            "error",
+            "result",
+            "owner",
+            "key",
+            "parent",
+            "saved",
+            "started_at",
+            "finished_at",
+        )
     )
-    fields |= {"id": "j1", "handler": "chat", "state": State.QUEUED, "attempt": 0, "priority": Priority.NORMAL}
+    fields |= {
+        "id": "j1",
+        "handler": "chat",
+        "state": State.QUEUED,
+        "attempt": 0,
+        "priority": Priority.NORMAL,
+    }
     fields |= {"tags": {}, "metadata": {}, "timeouts": Timeouts(), "retry": Retry(attempts=1), "spent": 0}
     fields |= {"created_at": datetime.fromtimestamp(7, UTC), "last_seq": 1}
     fields |= {"next_attempt_at": None, "cancel_requested_at": None}

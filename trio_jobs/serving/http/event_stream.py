@@ -90,8 +90,7 @@ class EventStreamResponse:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)
                 nursery.start_soon(self._until_closing, nursery.cancel_scope)
-                if self._dialect is None:
-                    await _send(send, _RETRY)
+                await _send(send, b"" if self._dialect is not None else _RETRY)  # with it, the head is sent
                 await self._write(send, direct_body(scope))
                 nursery.cancel_scope.cancel(reason="the log has ended")
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -60,7 +60,7 @@ def test_a_piece_names_its_item() -> None:
     frames = frames_of(Response(job()), log(HEL))
     added, part, delta = frames[2:]
     assert added["item"] == {
-        **{"id": "msg_j1_0", "type": "message", "role": "assistant", "status": "in_progress"},
+        "id": "msg_j1_0", "type": "message", "role": "assistant", "status": "in_progress",
         "content": [],
     }
     place = {"item_id": "msg_j1_0", "output_index": 0, "content_index": 0}
