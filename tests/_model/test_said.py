@@ -24,5 +24,5 @@ from trio_jobs._model.said import Said, said_in
     ],
 )
 def test_a_token_is_text_or_reasoning(token: Any, said: Said | None) -> None:
-    """A text is of the answer, an object with just a text `reasoning` of the reasoning; all else says nothing."""
+    """A text is of the answer, an object with just a text `reasoning` of that; all else says nothing."""
     assert said_in(token) == said

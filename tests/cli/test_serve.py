@@ -77,6 +77,13 @@ def test_one_command_is_worker_server_and_page(cli: Any) -> None:
 
 
 @pytest.mark.parametrize("on", [True, False])
+def test_openais_clients_are_served_if_asked_for(cli: Any, on: bool) -> None:
+    """With `--openai` the paths of that protocol are there; without, they are not."""
+    _, url = cli.start_server(*["--openai"] * on)
+    assert httpx2.get(f"{url}/v1/models").status_code == (200 if on else 404)
+
+
+@pytest.mark.parametrize("on", [True, False])
 def test_requests_are_logged_if_asked_for(cli: Any, on: bool) -> None:
     """With `--access-log` each request is a line, at any level of the rest; without, there is none."""
     server, url = cli.start_server(*["--access-log"] * on)

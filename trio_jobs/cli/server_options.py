@@ -36,6 +36,7 @@ class ServerOptions:
             owner; with * in place of an owner, to all jobs.
         tracebacks: Show clients the tracebacks of what jobs raised, and the stacks of those that run.
         access_log: Log each HTTP request too, without its query, at any --log-level.
+        openai: Serve handlers that take messages to clients of OpenAI's Responses and chat completions too.
         certfile: For TLS: the server's certificate, and those that lead to it.
         keyfile: Its key, if that is in a file of its own.
     """
@@ -48,6 +49,7 @@ class ServerOptions:
     token_file: Annotated[str | None, Parameter(metavar="FILE")] = None
     tracebacks: Annotated[bool, Parameter(negative=())] = False
     access_log: Annotated[bool, Parameter(negative=())] = False
+    openai: Annotated[bool, Parameter(negative=())] = False
     certfile: Annotated[str | None, Parameter(metavar="FILE")] = None
     keyfile: Annotated[str | None, Parameter(metavar="FILE")] = None
 
@@ -58,7 +60,7 @@ class ServerOptions:
             Fault: They contradict each other, or a certificate is unusable.
             OSError: A file cannot be read.
         """
-        from ..serving import Limits
+        from ..serving import Limits, openai_front
 
         return {
             "host": self.host,
@@ -71,6 +73,7 @@ class ServerOptions:
             ),
             "tracebacks": self.tracebacks,
             "access_log": self.access_log,
+            "fronts": [openai_front] if self.openai else (),
             "ssl_context": self._ssl_context(),
         }
 

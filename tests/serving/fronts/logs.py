@@ -42,7 +42,7 @@ def job(**changes: Any) -> Job:
 
 
 def log(*told: Told | None, begun: bool = True) -> Sequence[Event]:
-    """Return events with numbers from 1 on; None in place of one that is gone. `begun` puts the start before."""
+    """Return events, numbered from 1 on; None is one that is gone. `begun` puts the start before them."""
     start: Iterable[Told | None] = [(Kind.SUBMITTED, "chat"), (Kind.STARTED, "worker")] if begun else []
     found: list[Event] = []
     for seq, one in enumerate([*start, *told], 1):

@@ -60,7 +60,7 @@ MODELS = Models({"chat": chat, "plain": plain, "a/b": slashed, "picky": picky, "
 def test_arguments_are_the_fields_that_have_a_parameter(
     model: str, fields: dict[str, Any], called: str, args: list[Any]
 ) -> None:
-    """Fields become arguments by name; what is not given has its default, and what is not taken is left out."""
+    """Fields become arguments by name; what is not given has its default, what is not taken is left out."""
     new = MODELS.new_job(model, {"messages": SAID, **fields}, SubmitOptions())
     assert (new.handler, new.args) == (called, args)
 

@@ -45,7 +45,7 @@ def texts(response: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def test_the_text_of_an_answer() -> None:
-    """An item opens before the first piece, with its number before, each piece has its own, and the end has all."""
+    """An item opens with the number before its first piece, each piece has its own, and the end has all."""
     frames, response = told(HEL, LO, DONE)
     delta = "output_text.delta"
     assert frames == [*opened(2), f"3 {delta}", f"4 {delta}", *closed("output_text", 4), "5 completed"]
@@ -60,7 +60,10 @@ def test_a_piece_names_its_item() -> None:
     frames = frames_of(Response(job()), log(HEL))
     added, part, delta = frames[2:]
     assert added["item"] == {
-        "id": "msg_j1_0", "type": "message", "role": "assistant", "status": "in_progress",
+        "id": "msg_j1_0",
+        "type": "message",
+        "role": "assistant",
+        "status": "in_progress",
         "content": [],
     }
     place = {"item_id": "msg_j1_0", "output_index": 0, "content_index": 0}
@@ -85,7 +88,7 @@ def test_reasoning_is_an_item_of_its_own() -> None:
 
 
 def test_another_attempt_begins_anew() -> None:
-    """What the attempt before wrote ends incomplete, at places that are not used again, and leaves the output."""
+    """What the attempt before wrote ends incomplete, leaves the output, and its place is not used again."""
     retried = (Kind.RETRIED, ended(Reason.ERROR, delay=1.0))
     response = Response(job())
     frames = frames_of(response, log(HEL, retried, (Kind.STARTED, "worker", 2), LO, DONE))
@@ -111,7 +114,7 @@ def test_what_a_handler_returns_is_an_answer_that_it_did_not_stream() -> None:
 
 
 def test_calls_of_tools_and_usage() -> None:
-    """Calls of tools in the result are items behind the text, and numbers of tokens have the protocol's names."""
+    """Calls of tools in a result are items behind the text; numbers of tokens have the protocol's names."""
     usage = {"prompt_tokens": 2, "completion_tokens": 3}
     calls = [{"id": "c1", "name": "add", "arguments": '{"a":1}'}]
     frames, response = told(HEL, (Kind.COMPLETED, {"tool_calls": calls, "usage": usage}))
@@ -143,7 +146,7 @@ def test_calls_of_tools_and_usage() -> None:
     ],
 )
 def test_every_end(end: Told, frame: str, status: str) -> None:
-    """Each end is one last frame and a status; what was written stays, and nothing is told that was raised."""
+    """Each end is a last frame and a status; what was written stays, and what was raised is not told."""
     frames, response = told(HEL, end)
     assert frames[-1] == f"4 {frame}"
     assert response["status"] == status
