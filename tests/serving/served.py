@@ -109,11 +109,12 @@ async def served(
     serve: Callable[..., Awaitable[None]] = serve_http,
     tls: ssl.SSLContext | None = None,
     registry: dict[str, Any] | None = None,
+    patience: float = PATIENCE,
     **options: Any,
 ) -> AsyncGenerator[Site]:
-    """Serve handlers; a test has ten seconds."""
+    """Serve handlers; a test has ten seconds, or its own patience."""
     stopped = trio.Event()
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(patience):
         async with open_registry(handlers=list(handlers), **(registry or {})) as jobs:
             async with trio.open_nursery() as nursery:
                 scope = trio.CancelScope()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -24,6 +25,8 @@ from trio_jobs.serving import Caller, front_app, http_app, openai_front
 # The client leaves its own generators to Trio to close when a stream is left early, or ends.
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx2|httpcore2):ResourceWarning")
 
+PATIENCE = 30.0  # the client loads its types when it is used first
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # a client of its own would load the system's authorities
 WORDS = [f"word{number} " for number in range(60)]
 TEXT = "".join(WORDS)
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
@@ -77,7 +80,7 @@ async def other(job: JobContext[Any], text: str) -> None:
 async def client_of(url: str, key: str = "none") -> AsyncGenerator[openai.AsyncOpenAI]:
     """Yield a client that asks once."""
     async with (
-        httpx2.AsyncClient(trust_env=False, timeout=30) as http,
+        httpx2.AsyncClient(trust_env=False, timeout=30, verify=NO_TLS) as http,
         openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=key, http_client=http, max_retries=0) as client,
     ):
         yield client
@@ -87,7 +90,9 @@ async def client_of(url: str, key: str = "none") -> AsyncGenerator[openai.AsyncO
 async def fronted(*handlers: Any, **options: Any) -> AsyncGenerator[tuple[Site, openai.AsyncOpenAI]]:
     """Serve models, and yield the site and a client."""
     async with (
-        served(handlers or (chat, echo, broken, other), fronts=[openai_front], **options) as site,
+        served(
+            handlers or (chat, echo, broken, other), fronts=[openai_front], patience=PATIENCE, **options
+        ) as site,
         client_of(site.url) as client,
     ):
         yield site, client
@@ -356,7 +361,7 @@ async def _by_key(headers: Mapping[str, str]) -> Caller | None:
 async def test_owners_see_their_own() -> None:
     """The API key authenticates; another owner's response, and a job of no model, do not exist."""
     async with (
-        served((chat, other), fronts=[openai_front], authenticate=_by_key) as site,
+        served((chat, other), fronts=[openai_front], patience=PATIENCE, authenticate=_by_key) as site,
         client_of(site.url, "ann") as ann,
         client_of(site.url, "bob") as bob,
         client_of(site.url, "guest") as guest,
