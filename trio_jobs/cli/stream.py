@@ -12,7 +12,6 @@ from cyclopts import Parameter
 
 from .._common.errors import StreamGap
 from .._model.job import Event, Kind, Progress
-from .._model.said import said_in
 from .._registry.address import without_password
 from .._watching.streams import EventStream
 from .ending import ENDED_STATUS
@@ -113,6 +112,8 @@ class _Printer:
         self.place = event.seq
 
     def _print_token(self, data: Any) -> None:
+        from ..serving.fronts.said import said_in
+
         said = said_in(data)
         thought = said.text if said is not None and said.kind == "reasoning" else None
         to = sys.stdout if thought is None else sys.stderr

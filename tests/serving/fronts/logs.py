@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from trio_jobs import Event, Job, Kind, Priority, Retry, State, Timeouts
-from trio_jobs._model.job import Ended
+from trio_jobs import Ended, Event, Job, Kind, Priority, Retry, State, Timeouts
 
 Told = tuple[Kind, Any] | tuple[Kind, Any, int]
 

@@ -4,6 +4,7 @@ A front is mapping, not machinery. What a client asks for becomes one of the ope
 a log becomes frames by a function that reads no socket and no clock. Access, limits, feeds and closing are
 those of `serving/`. In the order in which they tell the story:
 
+    said         what a token says: a piece of an answer, or of the reasoning before it
     models       which handlers are models, and the arguments that a request has for one
     ends         how a job ended, in words that may be told to anybody
     openai       OpenAI's Responses in background mode, and streamed chat completions

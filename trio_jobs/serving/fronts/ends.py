@@ -76,7 +76,7 @@ def outcome_of(result: object) -> Outcome:
     fields = cast("Mapping[str, Any]", result)
     text = fields.get("content")
     usage = fields.get("usage")
-    numbers = cast("Mapping[str, Any]", usage) if isinstance(usage, Mapping) else {}
+    numbers = cast("Mapping[str, Any]", usage if isinstance(usage, Mapping) else {})
     return Outcome(
         text if isinstance(text, str) else None,
         _calls(fields.get("tool_calls")),

@@ -31,6 +31,9 @@ _HEADERS: Final = [
 _PING_SHARE: Final = 0.75
 _RETRY: Final = b"retry: 1000\n"  # with the first event: some clients take it for an event itself
 
+CUT_OFF: Final = Problem("closing", "the server stops, or your authentication has expired; come back")
+"""What a dialect says of a stream that ends so: without, clients would take what they have for the whole."""
+
 
 class Dialect(Protocol):
     """How one stream writes the events of a log, where that is not the wire of this package.
@@ -48,7 +51,7 @@ class Dialect(Protocol):
         ...
 
     def fault(self, problem: Problem, /) -> bytes:
-        """Return what says that the stream breaks off, and why."""
+        """Return what says that the stream breaks off, and why; also if it is `CUT_OFF`."""
         ...
 
 
@@ -85,15 +88,18 @@ class EventStreamResponse:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the log."""
+        dialect, whole = self._dialect, scope["method"] == "HEAD"
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-        if scope["method"] != "HEAD":
+        if not whole:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)
                 nursery.start_soon(self._until_closing, nursery.cancel_scope)
-                await _send(send, b"" if self._dialect is not None else _RETRY)  # with it, the head is sent
+                await _send(send, _RETRY if dialect is None else b"")  # with it, the head is sent
                 await self._write(send, direct_body(scope))
+                whole = True
                 nursery.cancel_scope.cancel(reason="the log has ended")
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        last = b"" if whole or dialect is None else dialect.fault(CUT_OFF)
+        await send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _until_closing(self, scope: trio.CancelScope) -> None:
         await self._context.wait_closing(self._caller)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.serving.fronts.logs import Told, ended, job, log
+from tests.wire import Large
 from trio_jobs import Kind, Progress, Reason
-from trio_jobs._wire.events import Large
 from trio_jobs.serving.fronts.openai.completions import Completion
 
 HEL, LO = (Kind.TOKEN, "Hel"), (Kind.TOKEN, "lo")

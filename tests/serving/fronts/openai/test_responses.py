@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from tests.serving.fronts.logs import Told, ended, job, log
+from tests.wire import Large
 from trio_jobs import Event, Kind, Progress, Reason
-from trio_jobs._wire.events import Large
 from trio_jobs.serving.fronts.openai.responses import MOST, Response
+from trio_jobs.serving.fronts.openai.streams import ResponseStream
+from trio_jobs.serving.http.event_stream import CUT_OFF
 
 BEGUN = ["1 created", "2 in_progress"]
 OPEN = ["output_item.added", "content_part.added"]
@@ -201,3 +204,11 @@ def test_a_response_is_shown_while_it_is_written() -> None:
     shown = response.shown()
     assert (shown["status"], texts(shown)) == ("in_progress", [("message", "in_progress", "Hel")])
     assert shown["metadata"] == {"a": "1"}
+
+
+@pytest.mark.parametrize(("after", "number"), [(0, 3), (2, 3), (9, 9)])
+def test_a_fault_takes_nobody_back(after: int, number: int) -> None:
+    """Its number is a cursor as any other: of what was sent, and never before what the client had."""
+    stream = ResponseStream(Response(job()), after)
+    stream.write(log(HEL))
+    assert json.loads(stream.fault(CUT_OFF).partition(b"data: ")[2])["sequence_number"] == number

@@ -12,9 +12,9 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from ...._model.job import ENDS, Ended, Event, Job, Kind
-from ...._model.said import Said, said_in
 from ...._wire.events import Large
 from ..ends import Outcome, outcome_of, why
+from ..said import Said, said_in
 
 Chunk: TypeAlias = dict[str, Any]
 

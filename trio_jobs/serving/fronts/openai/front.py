@@ -94,8 +94,8 @@ class _Front:
         job_id = await self._submit(request, caller, asked)
         if not asked.stream:
             return self._shown(partial(self._answer, caller, job_id))
-        stream = await self._response_stream(caller, job_id, 0)
-        return stream if asked.background else self._owned(stream, caller, job_id)
+        stream = partial(self._response_stream, caller, job_id, 0)
+        return await stream() if asked.background else self._owned(stream, caller, job_id)
 
     async def retrieve(self, request: Request, caller: Caller) -> ASGIApp:
         job_id, query = request.path_params["id"], request.query_params
@@ -158,11 +158,13 @@ class _Front:
         if not asked.stream:
             raise BadRequest("nobody waits here for a whole answer: send stream=true")
         job_id = await self._submit(request, caller, asked)
-        job = await self._job(caller, job_id)
-        dialect = CompletionStream(Completion(job, asked.with_usage))
-        return self._owned(
-            EventStreamResponse(self._context, caller, job, 0, "gap", dialect=dialect), caller, job_id
-        )
+
+        async def stream() -> ASGIApp:
+            job = await self._job(caller, job_id)
+            dialect = CompletionStream(Completion(job, asked.with_usage))
+            return EventStreamResponse(self._context, caller, job, 0, "gap", dialect=dialect)
+
+        return self._owned(stream, caller, job_id)
 
     # ------------------------------------------------------------ both
 
@@ -170,12 +172,12 @@ class _Front:
         new = self._models.new_job(asked.model, asked.fields(), asked.options(key_of(request)))
         return await self._operations.submit(caller, new)
 
-    def _owned(self, stream: ASGIApp, caller: Caller, job_id: str) -> ASGIApp:
-        """Return a stream that cancels its job if it ends before that: nobody can come back to it."""
+    def _owned(self, stream: Callable[[], Awaitable[ASGIApp]], caller: Caller, job_id: str) -> ASGIApp:
+        """Return what sends a stream, and cancels its job if it ends before that: nobody can come back."""
 
         async def respond(scope: Scope, receive: Receive, send: Send) -> None:
             try:
-                await stream(scope, receive, send)
+                await (await answered(stream, _refusal))(scope, receive, send)
             finally:
                 with trio.move_on_after(_PATIENCE, shield=True):
                     await self._give_up(caller, job_id)

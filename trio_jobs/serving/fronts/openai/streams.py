@@ -40,7 +40,8 @@ class ResponseStream:
     def fault(self, problem: Problem) -> bytes:
         """See `Dialect.fault`."""
         fields = {"code": problem.code, "message": problem.message, "param": None}
-        return f"event: error\n{_data({'type': 'error', **fields, 'sequence_number': self._sent})}".encode()
+        number = max(self._sent, self._after)  # never before what the client has
+        return f"event: error\n{_data({'type': 'error', **fields, 'sequence_number': number})}".encode()
 
 
 @attrs.define

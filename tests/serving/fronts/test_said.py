@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trio_jobs._model.said import Said, said_in
+from trio_jobs.serving.fronts.said import Said, said_in
 
 
 @pytest.mark.parametrize(
