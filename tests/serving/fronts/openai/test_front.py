@@ -409,7 +409,8 @@ async def test_streams_end_when_the_server_stops() -> None:
                 if chunk.choices[0].delta.content == "here":
                     site.stop()
         last = [event async for event in background][-1]
-        assert (last.type, last.code) == ("error", "closing")
+        assert last.type == "error"
+        assert last.code == "closing"
         await site.stopped.wait()
         states = sorted(job.state for job in [*await site.jobs.find()])
         assert states == ["cancelled", "running"]
