@@ -71,7 +71,7 @@ class Models:
             if one["name"] not in given and "default" not in one:
                 raise BadRequest(_missing(handler, one["name"]))
             args.append(given.get(one["name"], one.get("default")))
-        return NewJob(handler, args, options)
+        return NewJob(handler, args, options=options)
 
 
 def _split(model: str) -> tuple[str, str | None]:

@@ -1,8 +1,10 @@
 """A log as a response of OpenAI's Responses, and as the events of its stream; no I/O.
 
-Each event of a log that the protocol has a word for becomes one frame with its `seq` as `sequence_number`.
-What the protocol wants before that frame, such as the beginning of an item, has the number before: a client
-that is cut off in between and resumes is sent it again, and never a piece of text twice.
+An event of a log becomes frames, of which the last has its `seq` as `sequence_number`. What the protocol has
+before the event's piece of text, such as the beginning of an item, has the number before: a client that is
+cut off in between and resumes is sent it again. What it has behind a piece, as when a result brings the text,
+has the number of the event: a client that is cut off there is sent the last frame, with the whole answer. So
+no piece is sent twice.
 """
 
 from __future__ import annotations
@@ -93,8 +95,11 @@ class Response:
                 frames = self._end(event)
             case _:
                 return ()
-        for number, frame in enumerate(frames, 1):
-            frame["sequence_number"] = event.seq - (number < len(frames))
+        number = event.seq - 1
+        for frame in frames:
+            if frame is frames[-1] or frame["type"].endswith(".delta"):
+                number = event.seq
+            frame["sequence_number"] = number
         return frames
 
     def shown(self) -> Frame:

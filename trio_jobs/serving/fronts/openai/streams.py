@@ -33,8 +33,9 @@ class ResponseStream:
         for event in events:
             frames = self._response.take(event)
             self._sent = event.seq
-            if event.seq > self._after:
-                found.extend(f"event: {frame['type']}\n{_data(frame)}" for frame in frames)
+            if event.seq <= self._after:
+                frames = frames[-1:] if self._response.ended else ()  # the end is told to everybody
+            found.extend(f"event: {frame['type']}\n{_data(frame)}" for frame in frames)
         return "".join(found).encode()
 
     def fault(self, problem: Problem) -> bytes:
