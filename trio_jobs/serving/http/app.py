@@ -80,13 +80,14 @@ def _guarded(context: ServerContext, routes: Sequence[BaseRoute]) -> Starlette:
     routes = [*routes, *(route for front in context.options.fronts for route in front(context))]
     middleware = [Middleware(Guard, context=context)]
     if context.access.origins:
+        headers = ["authorization", "content-type", "idempotency-key", "last-event-id"]
         middleware.insert(  # around it, so that pages can read what they are refused
             0,
             Middleware(
                 CORSMiddleware,
                 allow_origins=sorted(context.access.origins),
                 allow_methods=["GET", "POST", "DELETE"],
-                allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
+                allow_headers=["*"] if context.options.fronts else headers,  # other clients add their own
                 expose_headers=["location", "retry-after"],
             ),
         )

@@ -19,8 +19,9 @@ from starlette.routing import Mount
 
 from tests.serving.proxy import CALM, Weather, open_proxy
 from tests.serving.served import Site, served
-from trio_jobs import JobContext, JobRegistry, Retry, handler, open_registry
+from trio_jobs import Job, JobContext, JobRegistry, Retry, handler, open_registry
 from trio_jobs.serving import Caller, front_app, http_app, openai_front
+from trio_jobs.stores.memory import MemoryStore
 
 # The client leaves its own generators to Trio to close when a stream is left early, or ends.
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx2|httpcore2):ResourceWarning")
@@ -271,6 +272,33 @@ async def test_who_leaves_a_chat_completion_cancels_it() -> None:
         assert (done.state, done.message) == ("cancelled", "its reader left")
 
 
+class FailsOnce(MemoryStore):
+    """A store of which the first read of a job fails."""
+
+    failed = False
+
+    async def get(self, job_id: str) -> Job:
+        """See `Store.get`."""
+        if not self.failed:
+            self.failed = True
+            raise OSError("the disk was away")
+        return await super().get(job_id)
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"), [("/responses", {"input": "go"}), ("/chat/completions", {"messages": HELLO})]
+)
+async def test_a_stream_that_fails_to_open_cancels_its_job(path: str, asked: dict[str, Any]) -> None:
+    """The client has no id to come back with, so the job that was submitted for the stream is stopped."""
+    endless = Endless()
+    async with fronted(endless.handler, registry={"store": FailsOnce()}) as (site, _):
+        answer = await site.http.post(f"/v1{path}", json={"model": "endless", "stream": True, **asked})
+        assert answer.status_code == 500
+        assert answer.json()["error"]["type"] == "server_error"
+        (job,) = await site.jobs.find()
+        assert (await (await site.jobs.get(job.id)).wait()).state == "cancelled"
+
+
 async def test_a_chat_completion_that_begins_anew_is_an_error() -> None:
     """Text cannot be taken back: a stream ends with an error when another attempt begins, and the job too."""
     tries = 0
@@ -395,6 +423,24 @@ async def test_other_sites_may_not() -> None:
             for path in ("/v1/responses", "/v1/chat/completions"):
                 answer = await site.http.post(path, json=ASKED, headers=headers)
                 assert answer.status_code == status
+
+
+async def test_pages_of_allowed_sites_may_send_what_these_clients_send() -> None:
+    """A browser's preflight allows the headers that the client adds to each request by itself."""
+    origin = "https://app.example"
+    async with fronted(origins=[origin]) as (site, client):
+        own = ",".join(sorted(name.lower() for name in client.default_headers))
+        assert "x-stainless-lang" in own
+        preflight = await site.http.options(
+            "/v1/responses",
+            headers={
+                "origin": origin,
+                "access-control-request-method": "POST",
+                "access-control-request-headers": own,
+            },
+        )
+        assert preflight.status_code == 200
+        assert set(own.split(",")) <= set(preflight.headers["access-control-allow-headers"].split(","))
 
 
 async def test_streams_end_when_the_server_stops() -> None:
