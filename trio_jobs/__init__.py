@@ -59,7 +59,6 @@ from ._model.job import (
     Timeouts,
 )
 from ._model.retry import Retry
-from ._model.summary import JobSummary, Page
 from ._registry.opening import open_registry, serve_jobs
 from ._registry.registry import JobRegistry
 from ._running.context import JobContext
@@ -74,6 +73,7 @@ if typing.TYPE_CHECKING:
     from ._model.options import SpawnOptions, SubmitOptions
     from ._model.restart import Restart
     from ._model.schedule import Schedule, ScheduleStatus
+    from ._model.summary import JobSummary, Page
     from ._registry.bulk import BulkReport
     from ._registry.filter import Filter, Search
     from ._registry.limits import JobLimits
@@ -157,10 +157,12 @@ _LATE = {
     "Debounce": "_model.exclusive",
     "Filter": "_registry.filter",
     "JobLimits": "_registry.limits",
+    "JobSummary": "_model.summary",
     "Limit": "_model.limits",
     "LimitStatus": "_model.limits",
     "LineStream": "_watching.lines",
     "LoopWatch": "_common.loop_watch",
+    "Page": "_model.summary",
     "Restart": "_model.restart",
     "Schedule": "_model.schedule",
     "ScheduleDeclared": "stores.schedules",
@@ -179,13 +181,15 @@ for _public in filter(None, map(globals().get, __all__)):
     _public.__module__ = __name__
 
 
-def __getattr__(name: str) -> object:
-    """Load a name of `_LATE`."""
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
+if not typing.TYPE_CHECKING:  # to a type checker a name that does not exist would be an object
 
-    found = getattr(importlib.import_module(f"{__name__}.{_LATE[name]}"), name)
-    found.__module__ = __name__
-    globals()[name] = found
-    return found
+    def __getattr__(name: str) -> object:
+        """Load a name of `_LATE`."""
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import importlib
+
+        found = getattr(importlib.import_module(f"{__name__}.{_LATE[name]}"), name)
+        found.__module__ = __name__
+        globals()[name] = found
+        return found

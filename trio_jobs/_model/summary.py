@@ -5,18 +5,16 @@ The annotations are types, not text, as in `job.py`.
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple, cast, overload
+from typing import Any, Final, cast, overload
 
 import attrs
 
 from .._common.error_text import ANY, shown
-from .._common.errors import ErrorRecord, quoted
+from .._common.errors import quoted
 from .._common.record import show
 from .._common.states import Reason, State
 from .job import Job, Priority, Progress
 
-PAGE_JOBS: Final = 1000
-"""How many jobs a page has at most."""
 PAGE_BYTES: Final = 512 * 2**10
 """How many bytes of JSON a page has at most, unless it has one job only."""
 EXAMINED: Final = 20_000
@@ -28,18 +26,6 @@ ARGS_READ: Final = 16 * 2**10
 _DIGITS: Final = 18
 _NAMES_AND_NUMBERS: Final = 800
 """Bytes of a summary in JSON beside its texts, at most."""
-
-
-class JobEnd(NamedTuple):
-    """How a job ended: the fields of `Job` that say so, for callers who need no others."""
-
-    state: State
-    reason: Reason | None
-    message: str | None
-    error: ErrorRecord | None
-    result: Any
-    attempt: int
-    replaced_by: str | None = None
 
 
 @attrs.frozen(slots=False, unsafe_hash=False)  # which is made faster

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from .._common.states import UNFINISHED, Reason, State, StateName
 from .._common.validate import choice, number, tags, text
 from .._model.job import REPEATED
-from .._model.summary import PAGE_JOBS, JobSummary
 from ..stores.contract import Store, Where
+from ..stores.records import PAGE_JOBS
+
+if TYPE_CHECKING:
+    from .._model.summary import JobSummary
 
 
 class AtLeast(int):
@@ -61,7 +64,7 @@ class Search(Filter, total=False):
 
 async def every(store: Store, where: Where) -> list[JobSummary]:
     """Return all the jobs that match, page by page, the oldest first."""
-    found = list[JobSummary]()
+    found: list[JobSummary] = []
     page = await store.find(where, PAGE_JOBS)
     found += page
     while page.next is not None:

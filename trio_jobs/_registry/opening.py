@@ -18,7 +18,6 @@ from .._common.validate import choice, number, text, whole
 from .._model.handler import mark_of
 from .._model.handlers import Handler, Handlers
 from .._model.job import Retention, new_id
-from .._model.summary import JobSummary
 from .._running.shortcuts import Shortcuts
 from .._running.worker import Worker
 from ..stores.contract import Claimant, Store, Submission, Where
@@ -29,6 +28,7 @@ from .registry import JobRegistry, end_firing
 if TYPE_CHECKING:  # few programs have limits or schedules
     from .._model.limits import Limit
     from .._model.schedule import Schedule
+    from .._model.summary import JobSummary
     from .._running.hooks import OnEvent, Wrap
     from .firing import Firing
     from .limiting import HandlerLimits

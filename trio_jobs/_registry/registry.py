@@ -13,16 +13,17 @@ from .._common.validate import number, text, whole
 from .._model.handlers import Handler
 from .._model.job import CancelReport, Statistics
 from .._model.options import SubmitOptions
-from .._model.summary import PAGE_JOBS, Page, place_of
 from .._running.context import JobContext
 from .._running.worker import Worker
 from .._watching.handle import JobHandle
 from .._watching.lines import LineStream
 from ..stores.contract import COUNTED, Submission, Where
+from ..stores.records import PAGE_JOBS
 from ..stores.submission import submission
 from .filter import AtLeast, Filter, Search, where_of
 
 if TYPE_CHECKING:  # few programs have these
+    from .._model.summary import Page
     from .bulk import BulkReport
     from .firing import Firing
     from .limiting import HandlerLimits
@@ -237,6 +238,8 @@ class JobRegistry:
             raise ValueError(
                 f"a page has at most {PAGE_JOBS} jobs, go on with find(after=page.next); got limit={limit}"
             )
+        from .._model.summary import place_of  # loaded with what finds jobs
+
         place_of(after)
         wanted = where_of(where)
         await trio.lowlevel.checkpoint()

@@ -23,12 +23,12 @@ from .._common.error_text import indented
 from .._common.errors import InboxFull, InvalidPayload, LeaseLost
 from .._common.states import Reason, State, Transition
 from .._model.job import REPEATED, CancelReport, Ended, Event, Job, new_id
-from .._model.summary import JobEnd
 from .._watching.cursor import LogCursor
 from .._watching.raised import Raised
 from .._watching.readers import Policy, ReadersByJob
 from .._watching.store_cursor import LocalCursor, StoreCursor
 from ..stores.contract import Claim, Claimant, Heartbeat, Outcome, Store
+from ..stores.records import JobEnd
 from ..stores.retrying import LAST_WORDS, retry_until_answered, retry_until_done
 from .attempt import Attempt
 from .context import Starts

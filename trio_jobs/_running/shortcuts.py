@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from .._model.summary import JobEnd
     from ..stores.memory import MemoryStore
+    from ..stores.records import JobEnd
 
 
 class KnowsEnds(Protocol):

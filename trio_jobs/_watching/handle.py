@@ -10,7 +10,7 @@ from .._common.errors import IllegalTransition, StreamGap
 from .._common.validate import input_key, number, text
 from .._model.job import CancelReport, Ended, Event, Job, Kind
 from .._model.options import SubmitOptions
-from .._model.summary import JobEnd
+from ..stores.records import JobEnd
 from .cursor import LogCursor
 from .raised import Raised, chained
 from .readers import Policy

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Final, cast
 from cyclopts import Parameter
 
 from .._common.states import Reason, State
-from .._model.summary import PAGE_JOBS, JobSummary
+from .._model.summary import JobSummary
 from .._registry.filter import Search, where_of
 from ..stores.pauses import Pauses
+from ..stores.records import PAGE_JOBS
 from ..stores.rules import WAITING
 from .durations import ago
 from .ending import state_of

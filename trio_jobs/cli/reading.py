@@ -10,9 +10,10 @@ from typing import Any, Final
 from .._common.states import State
 from .._model.job import Event, Job
 from .._model.limits import LimitStatus
-from .._model.summary import PAGE_JOBS, JobSummary, Page
+from .._model.summary import JobSummary, Page
 from ..stores.contract import Where
 from ..stores.pauses import Pauses
+from ..stores.records import PAGE_JOBS
 from .faults import Fault
 
 SHORTEST: Final = 8

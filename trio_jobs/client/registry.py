@@ -8,7 +8,7 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
 from .._common.validate import text, whole
 from .._model.job import CancelReport, Statistics
 from .._model.options import SubmitOptions
-from .._model.summary import PAGE_JOBS, JobSummary, Page
+from .._model.summary import JobSummary, Page
 from .._registry.bulk import Action, BulkReport
 from .._registry.filter import Filter, Search
 from .._registry.registry import checked_names
@@ -16,6 +16,7 @@ from .._running.context import JobContext
 from .._watching.handle import JobHandle
 from .._wire import requests
 from .._wire.replies import Reply, record_of
+from ..stores.records import PAGE_JOBS
 from .jobs import RemoteJobs, seen_in
 from .limits import RemoteLimits
 from .link import Link

@@ -14,10 +14,11 @@ In the order in which they tell the story:
     postgres     the store in a PostgreSQL database, for many machines
 """
 
+from typing import TYPE_CHECKING
+
 from .._common.errors import StoreUnavailable, check_cursor
 from .._common.states import TRANSITIONS, UNSPENT, Transition, sources
 from .._model.job import KIND_OF, PENALTY, TRIMMABLE, Options
-from .._model.summary import PAGE_JOBS, page_of, place_of, summary_of, text_of
 from .contract import (
     CRASHES,
     NO_CLAIMS,
@@ -31,27 +32,42 @@ from .contract import (
     Submission,
     Where,
 )
-from .rules import (
-    ABANDONED,
-    WAITING,
-    Conclusion,
-    Inbox,
-    advance,
-    cancel_answer,
-    check_end_inputs,
-    check_queue,
-    check_removable,
-    check_send,
-    check_steps,
-    conclude,
-    due_at,
-    expires_at,
-    not_started,
-    waited,
-    waiting_for,
-    wakes,
-    worker_lost,
-)
+from .records import PAGE_JOBS
+
+if TYPE_CHECKING:
+    from .._model.summary import page_of, place_of, summary_of, text_of
+    from .rules import (
+        ABANDONED,
+        WAITING,
+        Conclusion,
+        Inbox,
+        advance,
+        cancel_answer,
+        check_end_inputs,
+        check_queue,
+        check_removable,
+        check_send,
+        check_steps,
+        conclude,
+        due_at,
+        expires_at,
+        not_started,
+        waited,
+        waiting_for,
+        wakes,
+        worker_lost,
+    )
+else:
+
+    def __getattr__(name: str) -> object:
+        """Load what only stores need when one does, as `import trio_jobs` is to be quick."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from .._model import summary
+        from . import rules
+
+        return getattr(summary if hasattr(summary, name) else rules, name)
+
 
 __all__ = [
     "ABANDONED",

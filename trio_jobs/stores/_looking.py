@@ -13,7 +13,7 @@ from .._common.bell import Bell
 from .._common.errors import UnknownJob, check_cursor
 from .._common.states import State
 from .._model.job import Event, Job
-from .._model.summary import JobEnd, Page
+from .._model.summary import Page
 from . import rules
 from ._lanes import Lanes
 from ._queue import Queue
@@ -21,6 +21,7 @@ from ._roll import Roll
 from ._row import Row
 from .contract import Submission, Where
 from .log import Log
+from .records import JobEnd
 
 
 class LookingVerbs:

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from .._common.errors import QueueFull
 from .._common.states import Reason, State
 from .._model.job import PENALTY
-from .._model.summary import EXAMINED, PAGE_JOBS, JobSummary, Page, page_of, place_of
+from .._model.summary import EXAMINED, JobSummary, Page, page_of, place_of
 from ._row import Row
 from .contract import COUNTED, Submission, Where
+from .records import PAGE_JOBS
 from .rules import WAITING, due_at, rooms
 
 _NONE: Mapping[State, int] = {}

@@ -11,6 +11,7 @@ import attrs
 from .._common.record import show
 
 if TYPE_CHECKING:
+    from .._common.errors import ErrorRecord
     from .._common.states import Reason, State, Transition
     from .._model.job import Ended, Kind, Options
     from .._model.limits import Limit
@@ -201,11 +202,26 @@ class Reclaimed(NamedTuple):
     state: State
 
 
+class JobEnd(NamedTuple):
+    """How a job ended: the fields of `Job` that say so, for callers who need no others."""
+
+    state: State
+    reason: Reason | None
+    message: str | None
+    error: ErrorRecord | None
+    result: Any
+    attempt: int
+    replaced_by: str | None = None
+
+
 CRASHES: Final = 3
 """How many attempts of a job in a row may lose their worker, at least, before the job fails of it."""
 
 NO_CLAIMS: Final[Mapping[str, str | None]] = {}
 """The ids of the claims of attempts that have none."""
+
+PAGE_JOBS: Final = 1000
+"""How many jobs a page of `Store.find` has at most."""
 
 COUNTED: Final = 10_000
 """How many jobs a count that has to search finds at most."""

@@ -32,8 +32,9 @@ from .._json.values import decode, encode
 from .._model.handler import mark_of
 from .._model.job import DEFAULT, Event, Job, Kind, Options, Priority, Progress
 from .._model.retry import Matcher, Retry
-from .._model.summary import JobEnd, JobSummary, short_progress, shortened
+from .._model.summary import JobSummary, short_progress, shortened
 from .contract import Claim, Submission
+from .records import JobEnd
 from .rules import WAITING, date_of
 
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, TypeError)

@@ -14,8 +14,8 @@ import trio
 
 from .._common.errors import check_cursor
 from .._model.job import Event, Job
-from .._model.summary import JobEnd
 from .contract import Claim, Claimant
+from .records import JobEnd
 from .rows import Rows
 from .signals import Row, Signals
 

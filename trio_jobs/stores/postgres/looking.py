@@ -14,10 +14,11 @@ from msgspec import json
 from ..._common.errors import UnknownJob, check_cursor
 from ..._common.states import State
 from ..._model.job import Event, Job
-from ..._model.summary import ARGS_READ, PAGE_JOBS, Page, page_of, place_of
+from ..._model.summary import ARGS_READ, Page, page_of, place_of
 from .. import listing
 from ..contract import Submission, Where
 from ..listing import Search, Tables
+from ..records import PAGE_JOBS
 from ..rows import events_of
 from ..rules import waiting_for
 from ..signals import Signals

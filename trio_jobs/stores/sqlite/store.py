@@ -15,7 +15,7 @@ from ..._common.states import Reason, State, Transition
 from ..._json.stored import encode_event
 from ..._json.values import decode, encode
 from ..._model.job import Event, Job, Kind
-from ..._model.summary import PAGE_JOBS, Page, page_of, place_of
+from ..._model.summary import Page, page_of, place_of
 from ..contract import (
     NO_CLAIMS,
     CancelAnswer,
@@ -28,6 +28,7 @@ from ..contract import (
     Where,
 )
 from ..pauses import Pauses
+from ..records import PAGE_JOBS
 from ..rows import Rows
 from ..waits import Found, Waits
 from ..workers import WorkerStatus

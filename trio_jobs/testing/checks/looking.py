@@ -10,9 +10,10 @@ import trio
 
 from ..._common.states import Reason, State
 from ..._model.job import Kind, Priority, Progress, Timeouts
-from ..._model.summary import PAGE_JOBS, summary_of
+from ..._model.summary import summary_of
 from ..._registry.filter import every
 from ...stores.contract import Store, Where
+from ...stores.records import PAGE_JOBS
 from . import kit
 
 
