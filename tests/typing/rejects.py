@@ -6,6 +6,7 @@ mypy complains of an `ignore` that suppresses nothing, and so does pyright in th
 
 from __future__ import annotations
 
+import trio_jobs
 from trio_jobs import JobContext, JobHandle, JobRegistry, Retry, State, Timeouts, handler, open_registry
 from trio_jobs.client import RemoteRegistry, connect
 from trio_jobs.telemetry.opentelemetry import Tracing
@@ -97,6 +98,8 @@ async def traced(jobs: JobRegistry) -> None:
 
 
 async def opening() -> None:
+    trio_jobs.opn_registry()  # type: ignore[attr-defined]
+    trio_jobs.stores.Sbmission()  # type: ignore[attr-defined]
     open_registry(on_exit="wait")  # type: ignore[arg-type]
     open_registry("memory://", 5)  # type: ignore[call-arg, arg-type]
     open_registry("sqlite:///jobs.db", handlers=5)  # type: ignore[arg-type]
