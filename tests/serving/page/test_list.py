@@ -74,6 +74,16 @@ def test_handlers_are_paused_and_resumed_in_the_overview(page: Page, site: Site)
     assert site.do(site.jobs.statistics).paused_handlers == ()
 
 
+@in_browser(viewport={"width": 390, "height": 844})
+def test_the_bar_has_one_line_on_a_phone(page: Page, site: Site) -> None:
+    """Beside the list all that is in the bar fits into one line, as long as the page is connected."""
+    site.do(site.jobs.pause_all)
+    open_page(page)
+    expect(page.get_by_role("button", name="Resume all")).to_be_visible()
+    expect(page.locator("#to-overview")).to_be_visible()
+    assert page.locator(".bar").evaluate("(bar) => bar.clientHeight") < 70
+
+
 @in_browser()
 def test_an_older_answer_does_not_undo_what_a_button_shows(page: Page, site: Site) -> None:
     """An overview that was asked for before a handler was paused, and comes after that, is not shown."""

@@ -87,6 +87,16 @@ def test_output_is_copied_and_saved_as_text(page: Page, site: Site, tmp_path: Pa
     assert (tmp_path / "log.txt").read_text() == text
 
 
+@in_browser()
+def test_nothing_can_be_done_with_an_output_that_is_empty(page: Page, site: Site) -> None:
+    """A job that streams has buttons for its output; one that failed before it sent anything has none."""
+    open_page(page, site.submit("fail", "at once"))
+    expect_state(page, "failed")
+    expect(page.locator("#log-tools")).to_be_hidden()
+    open_page(page, site.submit("count", 1))
+    expect(page.locator("#log-tools")).to_be_visible()
+
+
 @in_browser(permissions=ALLOWED)
 def test_reasoning_is_apart_from_the_answer(page: Page, site: Site) -> None:
     """Tokens that are just reasoning are joined and dimmed, are no Markdown, and are marked in the copy."""

@@ -211,7 +211,7 @@ export class Output {
     element("log-speed").hidden = !this.#replays;
     element("log-earlier").hidden = after === 0 || this.#replays;
     element("log-later").hidden = element("log-end").hidden = this.#follows || this.#replays;
-    element("log-tools").hidden = this.#end === 0 && length === 0;
+    element("log-tools").hidden = whole && length === 0 && !this.#replays;
     element("job-silent").hidden = length > 0 || this.#replays;
   }
 }
