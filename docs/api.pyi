@@ -143,21 +143,21 @@ class JobRegistry:
         fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
         /,
         *args: *Ts,
-        **options: Unpack[SubmitOptions],
+        **options: Unpack[SubmitOptions],  # and kwargs={…}, the keyword arguments of fn
     ) -> JobHandle[T, R]: ...
     async def submit_many(
         self,
         fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
         arguments: Iterable[tuple[*Ts]],
         /,
-        **options: Unpack[SubmitOptions],
+        **options: Unpack[SubmitOptions],  # and kwargs={…}, the keyword arguments of fn
     ) -> list[JobHandle[T, R]]: ...
     def execute_and_stream(
         self,
         fn: Callable[[JobContext[str], Unpack[Ts]], Awaitable[object]],
         /,
         *args: *Ts,
-        **options: Unpack[SubmitOptions],
+        **options: Unpack[SubmitOptions],  # and kwargs={…}, the keyword arguments of fn
     ) -> LineStream: ...
     async def get(self, job_id: str) -> JobHandle[Any, Any]: ...
     async def find(
@@ -269,14 +269,14 @@ class JobContext(Generic[T]):
         fn: Callable[[JobContext[Any], Unpack[Ts]], Awaitable[R]],
         /,
         *args: *Ts,
-        **options: Unpack[SpawnOptions],
+        **options: Unpack[SpawnOptions],  # and kwargs={…}, the keyword arguments of fn
     ) -> JobHandle[Any, R]: ...
     async def submit(
         self,
         fn: Callable[[JobContext[V], Unpack[Ts]], Awaitable[R]],
         /,
         *args: *Ts,
-        **options: Unpack[SubmitOptions],
+        **options: Unpack[SubmitOptions],  # and kwargs={…}, the keyword arguments of fn
     ) -> JobHandle[V, R]: ...
 
 # ---------------------------------------------------------------- records (frozen)
@@ -367,6 +367,7 @@ class Job:
     waiting_for: str | None  # due, input, slot, limit gpu, …
     ready_at: datetime | None
     args: tuple[Any, ...] | None  # None if they are not told
+    kwargs: Mapping[str, Any] | None  # likewise
 
 class JobSummary:
     id: str
@@ -476,6 +477,7 @@ class Schedule:
     late: float = 60.0
     jitter: float = 0.0
     options: Mapping[str, Any]  # of submit
+    kwargs: Mapping[str, Any]
 
 class Blocked:
     place: str  # file:line in function

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from trio_jobs._json.arguments import Arguments
+from trio_jobs._json.arguments import Arguments, plain_arguments
 from trio_jobs._json.inputs import Inputs
 from trio_jobs._json.records import plain
 from trio_jobs._json.values import DEPTH, decode, encode, encode_flat, to_json
@@ -18,6 +18,7 @@ __all__ = [
     "encode_flat",
     "numbers",
     "plain",
+    "plain_arguments",
     "texts",
     "to_json",
     "values",

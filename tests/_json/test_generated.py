@@ -113,7 +113,7 @@ def test_an_argument_comes_back_or_is_refused(data: st.DataObject) -> None:
     value = data.draw(shape.exact if exact else shape.odd)
     codec = Arguments(taking(shape.kind))
     try:
-        (found,) = codec.decode(codec.encode((value,)))
+        (found,) = codec.decode(codec.encode((value,)))[0]
     except InvalidPayload as refusal:
         assert names_it(refusal), refusal
         assert not (exact and shape.keeps), (shape.kind, value, refusal)

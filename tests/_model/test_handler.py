@@ -97,11 +97,6 @@ class Maker:
 service = Service()
 
 
-BY_PLACES = (
-    "and jobs are given arguments by their places; define it without the '*' before that, or with a default"
-)
-
-
 @pytest.mark.parametrize(
     ("fn", "least", "most"),
     [
@@ -146,7 +141,10 @@ def test_how_many_arguments(fn: Callable[..., Awaitable[Any]], least: int, most:
         (
             needs_keyword,
             (),
-            f"needs_keyword needs the keyword argument 'size', {BY_PLACES}",
+            (
+                "needs_keyword does not take these arguments: it needs the keyword argument 'size'. They are "
+                "given by place, or by name as in submit(needs_keyword, …, kwargs={'name': value})"
+            ),
         ),
         (
             sync,
@@ -197,6 +195,49 @@ def test_what_is_no_handler(fn: Any, args: tuple[Any, ...], said: str) -> None:
         with pytest.raises(TypeError) as caught:
             check_call(fn, args)
         assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("fn", "args", "kwargs", "why"),
+    [
+        (needs_keyword, (), {"syze": 1}, "it needs the keyword argument 'size'"),
+        (needs_keyword, (), {"size": 1, "colour": 2}, "got an unexpected keyword argument 'colour'"),
+        (two, (1,), {"a": 2, "b": 3}, "multiple values for argument 'a'"),
+        (two, (), {"a": 2}, "missing a required argument: 'b'"),
+        (plain, (), {"job": 1}, "multiple values for argument 'job'"),
+        (service.method, (), {"self": 1, "a": 2}, "got an unexpected keyword argument 'self'"),
+        (
+            functools.partial(needs_keyword, size=1),
+            (),
+            {"size": 2},
+            "functools.partial has given it 'size' already",
+        ),
+    ],
+)
+def test_arguments_by_name_that_do_not_fit(
+    fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], why: str
+) -> None:
+    """Arguments by name are checked against the signature at once; the text says which is wrong."""
+    with pytest.raises(
+        TypeError, match=f"does not take these arguments: {why}.* They are given by place, or"
+    ):
+        check_call(fn, args, kwargs)
+
+
+@given(st.integers(0, 2), st.booleans(), st.booleans(), st.sets(st.sampled_from(["a0", "a1", "k", "d", "x"])))
+def test_names_are_pythons(places: int, star: bool, needed: bool, names: set[str]) -> None:
+    """With arguments by name, `check_call` passes what Python itself would call without a `TypeError`."""
+    behind = ["*", "k"] * needed or ["*"]
+    space: dict[str, Any] = {}
+    exec(f"async def fn({', '.join(['job', 'a0', 'a1=0', *behind, 'd=0', *['**x'] * star])}): pass", space)  # noqa: S102  # ours
+    fn, args, kwargs = space["fn"], (0,) * places, dict.fromkeys(names)
+    try:
+        fn(None, *args, **kwargs).close()
+    except TypeError:
+        with pytest.raises(TypeError, match="^fn "):
+            check_call(fn, args, kwargs)
+    else:
+        check_call(fn, args, kwargs)
 
 
 def test_a_called_handler() -> None:

@@ -80,7 +80,7 @@ def test_a_debounce_is_a_delay() -> None:
 
 
 def test_every_option_is_tested() -> None:
-    """Each option of `submit` but the key, which is apart, has a row above."""
+    """Each option of `submit` but those that are apart has a row above."""
     known = {**SubmitOptions.__annotations__, **SpawnOptions.__annotations__}
     assert {name for name, *_ in GOOD} == set(known) - {"key", "on_busy"}  # the last needs another
     assert {value for name, value, *_ in GOOD if name == "when_unread"} == {"continue", "pause", "cancel"}

@@ -374,9 +374,9 @@ async def test_a_child_that_cannot_be(
         with pytest.raises(error, match=match):
             await job.spawn(sleep, **options)
         with pytest.raises(TypeError, match="async function"):
-            await job.spawn(print)  # type: ignore[arg-type]
+            await job.spawn(print)  # type: ignore[arg-type, call-arg]
         with pytest.raises(TypeError, match="takes 0 to 1 arguments"):
-            await job.spawn(sleep, 1, 2)  # type: ignore[arg-type]
+            await job.spawn(sleep, 1, 2)  # type: ignore[arg-type, call-arg]
 
     async with open_registry() as jobs:
         await (await jobs.submit(parent)).result()

@@ -121,7 +121,7 @@ async def test_what_is_refused(tmp_path: Path) -> None:
         with pytest.raises(TypeError, match="leave out owner"):
             await job.submit(mail, "ann", owner="me")
         with pytest.raises(TypeError, match="1 arguments"):
-            await job.submit(mail)  # type: ignore[arg-type]
+            await job.submit(mail)  # type: ignore[arg-type, call-arg]
         await job.spawn(child)
 
     async def unknown(job: JobContext[Any]) -> None:

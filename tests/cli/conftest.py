@@ -72,7 +72,12 @@ async def ask(job: trio_jobs.JobContext[str]) -> list[Any]:
     return [value async for value in job.inputs]
 
 
-handlers = [add, fail, polite, endless, stubborn, spin, ask]
+@trio_jobs.handler
+async def styled(job: trio_jobs.JobContext[str], text: str, *, bold: bool, size: int = 1) -> str:
+    return f"{text} {bold} {size}"
+
+
+handlers = [add, fail, polite, endless, stubborn, spin, ask, styled]
 nothing = 5
 """
 

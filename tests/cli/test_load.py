@@ -12,7 +12,7 @@ from trio_jobs.cli.load import load_handlers, load_schedules
 
 def test_handlers_are_an_attribute_or_the_module(cli: object) -> None:
     """A module gives its marked functions, and an attribute the handlers that it lists, or is."""
-    names = ["add", "fail", "polite", "endless", "stubborn", "spin", "ask"]
+    names = ["add", "fail", "polite", "endless", "stubborn", "spin", "ask", "styled"]
     assert list(load_handlers("program:fail")) == ["fail"]
     assert list(load_handlers("program")) == list(load_handlers("program:handlers")) == names
 

@@ -47,6 +47,16 @@ def test_a_schedule_is_added_changed_and_removed(cli: Any) -> None:
     assert found(cli) == {}
 
 
+def test_a_schedule_has_arguments_by_name(cli: Any) -> None:
+    """`--kwarg` gives the jobs of a schedule an argument by name."""
+    add = ("schedules", "add", "program", "styled", "a", "--every", "1h")
+    assert "it needs the keyword argument 'bold'" in cli(*add)[2]
+    assert cli(*add, "--kwarg", "bold=true") == (0, "styled\n", "")
+    job_id = cli("schedules", "trigger", "program", "styled")[1].strip()
+    job = json.loads(cli("show", job_id, "--json")[1])
+    assert (job["args"], job["kwargs"]) == (["a"], {"bold": True})
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -36,6 +36,38 @@ def test_it_prints_the_id_of_a_job_that_is_kept(cli: Any) -> None:
     assert cli.submit("add", "1", "2", *options, *limits) == job_id  # the same key
 
 
+def test_arguments_by_name(cli: Any) -> None:
+    """`--kwarg NAME=VALUE` gives an argument by name, as JSON or text; `show` tells it, `retry` keeps it."""
+    job_id = cli.submit("styled", "a=b", "--kwarg", "bold=true", "--kwarg", "size=2")
+    shown = cli("show", job_id)[1]
+    assert 'arguments   "a=b" bold=true size=2' in shown
+    cli("cancel", job_id)
+    again = cli("retry", job_id)[1].split()[-1]
+    job = json.loads(cli("show", again, "--json")[1])
+    assert (job["args"], job["kwargs"]) == (["a=b"], {"bold": True, "size": 2})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--kwarg", "bold=true", "--kwarg", "bold=false"], "--kwarg gives 'bold' twice; leave one out"),
+        (["--tag", "a=1", "--tag", "a=2"], "--tag gives 'a' twice; leave one out"),
+        (["--kwarg", "bold"], "--kwarg takes name=value, as in --kwarg loud=true; got 'bold'"),
+        ([], "styled does not take these arguments: it needs the keyword argument 'bold'"),
+        (
+            ["--kwarg", "bald=true"],
+            "styled does not take these arguments: it needs the keyword argument 'bold'",
+        ),
+        (["--kwarg", "bold=1.5"], "the keyword argument 'bold' of styled does not fit"),
+    ],
+)
+def test_arguments_by_name_that_do_not_fit(cli: Any, given: list[str], said: str) -> None:
+    """A name that is missing, wrong or there twice, or a wrong value, is one line, and makes no job."""
+    status, out, err = cli("submit", "program", "styled", "a", *given)
+    assert (status != 0, out) == (True, "")
+    assert said in err
+
+
 def test_one_at_a_time(cli: Any) -> None:
     """Names and what is done while one is held are taken, shown, and a name that is held is status 1."""
     first = cli.submit("add", "1", "2", "--exclusive", "a")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -43,6 +43,33 @@ async def test_submit(kind: Kind) -> None:
             async with handle.stream() as numbers:
                 assert [number async for number in numbers] == [0, 1, 2]
             assert await (await jobs.get(handle.id)).result() == 3
+
+
+@handler
+async def styled(job: JobContext[str], text: str, *, bold: bool, note: str = "") -> str:
+    return f"{text} {bold} {len(note)}"
+
+
+@both
+async def test_arguments_by_name_arrive(kind: Kind) -> None:
+    """A handler gets them, the job tells them, however large, and what does not fit is refused."""
+    note = "x" * 100_000
+    async with site(kind, registry={"handlers": [styled]}) as (_, url), connect(url) as remote:
+        for fn in cast("list[Any]", ["styled", styled]):
+            handle: JobHandle[Any, Any] = await remote.submit(fn, "a", kwargs={"bold": True, "note": note})
+            assert await handle.result() == "a True 100000"
+            job = await handle.snapshot()
+            assert (job.args, job.kwargs) == (("a",), {"bold": True, "note": note})
+        for kwargs, why in (
+            ({"bold": "yes"}, "'bold' of styled does not fit"),
+            ({}, "needs the keyword argument 'bold'"),
+        ):
+            with pytest.raises(InvalidPayload, match=why):
+                await remote.submit("styled", "a", kwargs=kwargs)
+        with pytest.raises(TypeError, match="a job is submitted again with the arguments that it had"):
+            await handle.resubmit(kwargs={"bold": False})  # type: ignore[call-arg]
+        again = await handle.resubmit()
+        assert await again.result() == "a True 100000"
 
 
 @both

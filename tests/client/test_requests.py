@@ -13,7 +13,7 @@ import pytest
 import trio_jobs
 from tests.wire import RetryOptions, decode_request, requests
 from trio_jobs import Debounce, InvalidPayload, Priority, Reason, Retry, State, Timeouts
-from trio_jobs.client.requests import filter_of, handler_of, options_of, text_of
+from trio_jobs.client.requests import called, filter_of, options_of, text_of
 
 
 @trio_jobs.handler(name="marked", retry=Retry(attempts=3, on=OSError))
@@ -97,16 +97,33 @@ def test_which_errors_are_retried_is_the_handler_s_affair() -> None:
 
 def test_a_handler_is_a_name_or_a_function() -> None:
     """A function gives its name, and its arguments are checked; a name is sent unchanged."""
-    assert handler_of("anything", (1, "two")) == "anything"
-    assert handler_of(work, (1, 2, 3)) == "marked"
+    assert called("anything", (1, "two"), {})["handler"] == "anything"
+    assert called(work, (1, 2, 3), {})["handler"] == "marked"
     with pytest.raises(TypeError, match="takes"):
-        handler_of(work, ())
+        called(work, (), {})
     with pytest.raises(TypeError, match="async function"):
-        handler_of(7, ())
+        called(7, (), {})
     with pytest.raises(InvalidPayload, match="NaN"):
-        handler_of("work", (math.nan,))
+        called("work", (math.nan,), {})
     with pytest.raises(InvalidPayload, match="arguments of work"):
-        handler_of("work", (object(),))
+        called("work", (object(),), {})
+
+
+def test_arguments_by_name_are_sent_apart() -> None:
+    """Arguments by name are checked as in the process, and have a field only if there are some."""
+
+    async def render(job: trio_jobs.JobContext[str], *, bold: bool) -> None: ...
+
+    assert called(render, (), {"bold": True})["kwargs"] == {"bold": True}
+    assert called("render", (1,), {}) == {"handler": "render", "args": [1]}
+    assert "kwargs" not in text_of(requests.Submit(id=1, **called("render", (1,), {})))
+    for given in ({}, {"bald": True}):
+        with pytest.raises(TypeError, match="needs the keyword argument 'bold'"):
+            called(render, (), given)
+    with pytest.raises(TypeError, match="kwargs takes a mapping"):
+        called("render", (), [1])  # type: ignore[arg-type]
+    with pytest.raises(InvalidPayload, match="arguments of render"):
+        called("render", (), {"bold": object()})
 
 
 def test_a_filter_is_sent_as_the_wire_has_it() -> None:

@@ -12,6 +12,7 @@ from tests.planted.limited import LIMITED
 from tests.planted.listened import LISTENED
 from tests.planted.lived import LIVED
 from tests.planted.lost import LOST
+from tests.planted.named import NAMED
 from tests.planted.paused import PAUSED
 from tests.planted.resubmitted import RESUBMITTED
 from tests.planted.sent import SENT
@@ -296,6 +297,7 @@ _OTHERS = [
     *PAUSED,
     *EXCLUDED,
     *RESUBMITTED,
+    *NAMED,
     *FLOWING,
     *BULKED,
     *SENT,

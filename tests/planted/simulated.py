@@ -53,8 +53,8 @@ SIMULATED = [
         "a batch is submitted one by one",
         "of several jobs submitted at once only some are stored, and the caller gets no handles",
         REGISTRY,
-        "ids = await self._worker.submit(batch)",
-        "ids = [one for new in batch for one in await self._worker.submit([new])]",
+        "in await self._worker.submit(batch)]",
+        "in [one for new in batch for one in await self._worker.submit([new])]]",
         "simulation",
     ),
     Bug(

@@ -40,7 +40,7 @@ async def keep(job: JobContext[str], *saved: str) -> str:
 
 
 @handler
-async def hang(job: JobContext[str], *_: object) -> None:
+async def hang(job: JobContext[str], *_: object, **__: object) -> None:
     await trio.sleep_forever()
 
 
@@ -141,6 +141,23 @@ async def test_arguments_that_json_cannot_hold(autojump_clock: MockClock) -> Non
             InvalidPayload, match=f"the arguments of job {handles[0].id} cannot be kept as JSON"
         ):
             await value(operations, handles[0].id, "args", 1)
+
+
+async def test_arguments_by_name(autojump_clock: MockClock) -> None:
+    """They are told, null if JSON cannot hold them, left out if they are large, and read by themselves."""
+    async with opened() as (jobs, operations):
+        given: Any = [{"a": 1}, {"a": object}, {"a": "x" * 100_000}, {}]
+        handles = [await jobs.submit(hang, kwargs=kwargs) for kwargs in given]
+        found = [(await answer(operations, Get(1, handle.id)))["job"] for handle in handles]
+        assert [job.get("kwargs", "large") for job in found] == [{"a": 1}, None, "large", {}]
+        assert found[2]["large"] == {"kwargs": len('{"a":""}') + 100_000}
+        assert await value(operations, handles[2].id, "kwargs", 0) == given[2]
+        listed = (await answer(operations, List(1)))["jobs"]
+        assert listed[0]["args_text"] == '{"args":[],"kwargs":{"a":1}}'
+        made = await answer(operations, Submit(1, "hang", [2], {"a": 3}))
+        assert (made["job"]["args"], made["job"]["kwargs"]) == ([2], {"a": 3})
+        with pytest.raises(InvalidPayload, match="unexpected keyword argument 'a'"):
+            await answer(operations, Submit(1, "keep", ["b"], {"a": 3}))
 
 
 # ------------------------------------------------------------ large values

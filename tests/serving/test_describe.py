@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,6 +60,17 @@ def test_a_handler_is_described() -> None:
     assert found["parameters"][2]["schema"] == {"enum": ["a", "b"]}
     assert found["parameters"][2]["default"] == "a"
     assert found["rest"] == {"type": "integer"}
+    assert found["keyword_only"] == [
+        {"name": "level", "schema": {"type": "integer"}, "required": False, "default": 3}
+    ]
+
+
+def test_what_a_partial_has_bound_is_not_described() -> None:
+    """What a partial has bound by name is none of a caller's business; what it thereby puts behind is."""
+    assert describe("paint", partial(render, level=7))["keyword_only"] == []
+    found = describe("paint", partial(render, size=Size(1)))
+    assert [one["name"] for one in found["parameters"]] == ["name"]
+    assert [one["name"] for one in found["keyword_only"]] == ["mode", "level"]
 
 
 def test_a_schema_holds_all_that_it_refers_to() -> None:
@@ -87,7 +99,7 @@ def test_what_has_no_schema_is_anything() -> None:
 def test_a_handler_without_parameters() -> None:
     """A handler of the job alone has no parameters."""
     found = describe("nothing", nothing)
-    assert found["parameters"] == []
+    assert found["parameters"] == found["keyword_only"] == []
     assert found["rest"] is None
 
 
@@ -97,11 +109,12 @@ def test_an_annotation_that_cannot_be_resolved() -> None:
     class Local:
         pass
 
-    async def local(job: Any, x: Local, *rest: Local) -> None:
+    async def local(job: Any, x: Local, *rest: Local, y: Local) -> None:
         """Refer to a name that only this function has."""
 
     found = describe("local", local)
     assert found["parameters"] == [{"name": "x", "schema": {}, "required": True}]
+    assert found["keyword_only"] == [{"name": "y", "schema": {}, "required": True}]
     assert found["rest"] == {}
 
 

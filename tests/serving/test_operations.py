@@ -96,7 +96,7 @@ def operations_of(jobs: JobRegistry, *, tracebacks: bool = False, **limits: Any)
 
 
 def new(name: str, *args: Any, **options: Any) -> NewJob:
-    return NewJob(name, list(args), msgspec.convert(options, SubmitOptions))
+    return NewJob(name, list(args), options=msgspec.convert(options, SubmitOptions))
 
 
 async def submitted(operations: JobOperations, caller: Caller, asked: NewJob) -> Job:

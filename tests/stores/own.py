@@ -63,6 +63,12 @@ FAULTS = [
         "",
     ),
     Fault(
+        "claim forgets arguments by name",
+        "submitting.arguments_are_given_by_name",
+        '    new.kwargs = row["kwargs"]\n',
+        "",
+    ),
+    Fault(
         "get tells hidden arguments",
         "looking.hidden_arguments_are_not_told",
         "args=None if options.hide_args else tuple",

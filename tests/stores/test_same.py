@@ -31,6 +31,11 @@ PAIRS: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
     ({"args": ((1, 2),)}, {"args": ([1, 2],)}, True),
     ({"args": ({"a": (1, [2])},)}, {"args": ({"a": [1, (2,)]},)}, True),
     ({"args": (1,)}, {"args": (True,)}, False),
+    ({"kwargs": {"a": (1,), "b": 2}}, {"kwargs": {"b": 2, "a": [1]}}, True),
+    ({"kwargs": {"a": 1}}, {"kwargs": {"a": 1.0}}, False),
+    ({"kwargs": {"a": 1}}, {"args": (1,)}, False),
+    ({"kwargs": {"a": 1}}, {}, False),
+    ({"kwargs": {}}, {}, True),
     ({"args": (float("1.5"),)}, {"args": (float("1.5"),)}, True),  # two objects
     ({"args": (1,)}, {"args": (1.0,)}, False),
     ({"args": ([1],)}, {"args": ([True],)}, False),

@@ -10,6 +10,7 @@ import pytest
 
 from trio_jobs import InvalidPayload, JobContext, Priority, Retry, Timeouts, handler
 from trio_jobs.stores import Options
+from trio_jobs.stores.resubmitting import resubmission
 from trio_jobs.stores.submission import child_submission, submission
 
 Context = JobContext[Any]
@@ -111,11 +112,32 @@ def test_no_option_of_a_child(name: str) -> None:
 def test_an_argument_that_was_given_by_name(make: Any, args: tuple[Any, ...]) -> None:
     """The error for a handler's argument given by name says that it is no option, and where it goes."""
     with pytest.raises(
-        TypeError, match=r"'a' is an argument of plain, and .* by their places, as in submit\(plain"
+        TypeError, match=r"'a' is an argument of plain, .* as in submit\(plain, …, kwargs=\{'a': …\}\)"
     ):
         make(plain, args, {"a": 1, "tags": {}})
     with pytest.raises(TypeError, match="a handler is an async function"):
         make(None, args, {"a": 1})
+
+
+@pytest.mark.parametrize("make", [submission, partial(child_submission, parent=Options())])
+def test_arguments_by_name(make: Any) -> None:
+    """`kwargs` is copied, beside all other options, and is none of `Options`."""
+    given = {"a": 7}
+    new = make(plain, (), {"kwargs": given, "tags": {"b": "c"}})
+    given["a"] = 8
+    assert (new.args, new.kwargs, dict(new.options.tags)) == ((), {"a": 7}, {"b": "c"})
+    assert make(plain, (7,), {"kwargs": {}}).kwargs == {}
+    for wrong in (None, [("a", 7)], {1: 7}):
+        with pytest.raises(TypeError, match="kwargs takes a mapping with str names; got"):
+            make(plain, (), {"kwargs": wrong})
+
+
+def test_a_job_is_submitted_again_with_its_own_arguments() -> None:
+    """`resubmission` keeps the arguments by name, and takes no others."""
+    old = submission(plain, (), {"kwargs": {"a": 7}})
+    assert resubmission(old, {}).kwargs == {"a": 7}
+    with pytest.raises(TypeError, match="a job is submitted again with the arguments that it had"):
+        resubmission(old, {"kwargs": {"a": 8}})
 
 
 @handler(hide_args=True)

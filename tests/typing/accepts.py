@@ -72,6 +72,25 @@ class Model:
         return b""
 
 
+async def styled(job: JobContext[str], page: str, *, size: int, bold: bool = False) -> int:
+    assert_type(await job.submit(styled, "b", kwargs={"size": 2}), JobHandle[str, int])
+    assert_type(await (await job.spawn(styled, "b", kwargs={"size": 2}, timeout=5)).result(), int)
+    return size
+
+
+async def by_name(jobs: JobRegistry, remote: RemoteRegistry, tracing: Tracing) -> None:
+    assert_type(await jobs.submit(styled, "a", kwargs={"size": 1}, key="k"), JobHandle[str, int])
+    assert_type(await jobs.submit(generate, kwargs={"prompt": "hi"}), JobHandle[str, int])
+    await jobs.submit(functools.partial(styled, size=1), "a")
+    assert_type(await jobs.submit_many(styled, [("a",)], kwargs={"size": 1}), list[JobHandle[str, int]])
+    async with jobs.execute_and_stream(styled, "a", kwargs={"size": 1}) as lines:
+        assert_type(await anext(lines), str)
+    assert_type(await remote.submit(styled, "a", kwargs={"size": 1}), JobHandle[str, int])
+    assert_type(await remote.submit("styled", "a", kwargs={"size": 1}), JobHandle[Any, Any])
+    assert_type(await tracing.submit(jobs, styled, "a", kwargs={"size": 1}), JobHandle[str, int])
+    assert_type(await tracing.submit(remote, "styled", kwargs={"size": 1}), JobHandle[Any, Any])
+
+
 @handler
 async def bare(job: JobContext[str], x: int) -> int:
     return x

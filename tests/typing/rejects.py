@@ -19,7 +19,7 @@ async def generate(job: JobContext[str], prompt: str, n: int = 1) -> int:
     await job.progress("half")  # type: ignore[arg-type]
     await job.spawn(generate, 1)  # type: ignore[arg-type]
     await job.submit(generate, 1)  # type: ignore[arg-type]
-    await job.spawn(generate, "hi", retry=Retry())  # type: ignore[call-arg]
+    await job.spawn(generate, "hi", retry=Retry())  # type: ignore[call-overload]
     await job.step("again", again, "one")  # type: ignore[arg-type]
     await job.step("again", plain)  # type: ignore[arg-type]
     await job.save(1, received="2")  # type: ignore[arg-type]
@@ -40,20 +40,41 @@ def plain(job: JobContext[str]) -> None: ...
 
 
 async def submitting(jobs: JobRegistry) -> None:
-    await jobs.submit(generate)  # type: ignore[arg-type]
+    await jobs.submit(generate)  # type: ignore[arg-type, call-arg]
     await jobs.submit(generate, 1)  # type: ignore[arg-type]
-    await jobs.submit(generate, "hi", "three")  # type: ignore[arg-type]
-    await jobs.submit(generate, "hi", 1, 2)  # type: ignore[arg-type]
-    await jobs.submit(no_context)  # type: ignore[arg-type]
-    await jobs.submit(plain)  # type: ignore[arg-type]
-    await jobs.submit(generate, prompt="hi")  # type: ignore[call-arg, arg-type]
-    await jobs.submit(generate, "hi", timeuot=5)  # type: ignore[call-arg]
-    await jobs.submit(generate, "hi", timeout="5")  # type: ignore[arg-type]
+    await jobs.submit(generate, "hi", "three")  # type: ignore[arg-type, call-arg]
+    await jobs.submit(generate, "hi", 1, 2)  # type: ignore[arg-type, call-arg]
+    await jobs.submit(no_context)  # type: ignore[arg-type, call-arg]
+    await jobs.submit(plain)  # type: ignore[arg-type, call-arg]
+    await jobs.submit(generate, prompt="hi")  # type: ignore[call-overload]
+    await jobs.submit(generate, "hi", timeuot=5)  # type: ignore[call-overload]
+    await jobs.submit(generate, "hi", timeout="5")  # type: ignore[call-overload]
     await jobs.submit(generate, "hi", tags={"user": 7})  # type: ignore[dict-item]
-    await jobs.submit(generate, "hi", when_unread="stop")  # type: ignore[arg-type]
-    await jobs.submit(generate, "hi", retry=3)  # type: ignore[arg-type]
+    await jobs.submit(generate, "hi", when_unread="stop")  # type: ignore[call-overload]
+    await jobs.submit(generate, "hi", retry=3)  # type: ignore[call-overload]
     await jobs.submit_many(generate, [(1,)])  # type: ignore[arg-type]
-    jobs.execute_and_stream(numbers)  # type: ignore[arg-type]
+    jobs.execute_and_stream(numbers)  # type: ignore[arg-type, call-arg]
+
+
+async def styled(job: JobContext[str], page: str, *, size: int) -> int:
+    await job.spawn(styled, "a")  # type: ignore[arg-type]
+    await job.submit(styled, "a")  # type: ignore[arg-type]
+    return size
+
+
+async def by_name(jobs: JobRegistry, remote: RemoteRegistry, handle: JobHandle[str, int]) -> None:
+    await jobs.submit(styled, "a")  # type: ignore[arg-type]
+    await jobs.submit(styled, "a", size=1)  # type: ignore[call-overload]
+    await jobs.submit(styled, "a", kwargs=[1])  # type: ignore[call-overload]
+    await jobs.submit(styled, "a", kwargs={"size": 1}, timeuot=5)  # type: ignore[call-overload]
+    await jobs.submit(no_context, kwargs={})  # type: ignore[arg-type]
+    await jobs.submit(plain, kwargs={})  # type: ignore[arg-type]
+    await jobs.submit_many(styled, [("a",)])  # type: ignore[arg-type]
+    await jobs.submit_many(styled, [("a",)], {"size": 1})  # type: ignore[call-overload]
+    jobs.execute_and_stream(styled, "a")  # type: ignore[arg-type]
+    await remote.submit(styled, "a")  # type: ignore[arg-type]
+    await remote.submit("styled", kwargs=[1])  # type: ignore[call-overload]
+    await handle.resubmit(kwargs={"size": 1})  # type: ignore[call-arg]
 
 
 async def watching(handle: JobHandle[str, int]) -> None:

@@ -131,6 +131,13 @@ def text(name: str, value: object) -> str:
     return value
 
 
+def handler_names(names: tuple[str, ...]) -> frozenset[str]:
+    """Return names of handlers. Raises `TypeError` if there are none, or one is no `str` or empty."""
+    if not all(names) or not names:
+        raise TypeError("it takes the names of handlers; pause_all() and resume_all() are for all of them")
+    return frozenset(text("the name of a handler", name) for name in names)
+
+
 def input_key(value: object) -> str:
     """Return the key of an input if it is text of 1 to 256 characters.
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
-from .._common.error_text import ANY, message_of
 from .._common.errors import InvalidPayload
 from .._model.handler import mark_of
 from .._model.handlers import Handler
-from .arguments import Reader
-from .keys import check_keys, has_keys
-from .values import decode, whole, written
+from .arguments import Codec, Reader
+from .values import decode
 
 T = TypeVar("T")
-_PLACE: Final = "$[0]"
-"""Where a value is in the tuple of one in which it is read, of which those who sent it know nothing."""
 
 
 class Typed:
@@ -32,9 +27,7 @@ class Typed:
     """
 
     def __init__(self, what: str, kind: Any, each: str) -> None:
-        self._what = what
-        self._reader = Reader(each, (kind,), 1)
-        self._keyed = has_keys((kind,))
+        self._codec = Codec(what, [Reader(each, (kind,), 1)], single=True)
 
     def encode(self, value: object) -> bytes:
         """Return a value as JSON, after checking that it comes back as it is.
@@ -42,12 +35,7 @@ class Typed:
         Raises:
             InvalidPayload: JSON cannot hold it, it does not fit the type, or would lose something.
         """
-        return whole((value,), partial(self._kept, value))[1:-1]
-
-    def _kept(self, value: object, form: Any) -> bytes:
-        data = written(self._what, form, typed_keys=True)
-        self._check(value, self._read(data))
-        return data
+        return self._codec.encode((value,))[1:-1]
 
     def plain(self, value: object) -> Any:
         """Return a value as JSON has it, in lists, dicts, text and numbers. Raises as `encode` does."""
@@ -59,11 +47,7 @@ class Typed:
         Raises:
             InvalidPayload: It does not fit, or has keys that were chosen to be slow.
         """
-        if self._keyed:
-            check_keys(self._what, [value])
-        found = self._read(written(self._what, (value,)))
-        self._check(value, found)
-        return found[0]
+        return self._codec.convert((value,))[0]
 
     def decode(self, value: object) -> Any:
         """Return a value in the type, of what a store returned for what `encode` made of it.
@@ -71,29 +55,7 @@ class Typed:
         Raises:
             InvalidPayload: It does not fit, as the type was changed since.
         """
-        return self._read(written(self._what, (value,)))[0]
-
-    def _read(self, data: bytes) -> tuple[Any, ...]:
-        try:
-            found: tuple[Any, ...] = self._reader.read(data)
-        except ANY as error:
-            raise self._unfit(message_of(error)) from None
-        return found
-
-    def _check(self, value: object, found: tuple[Any, ...]) -> None:
-        if (loss := self._reader.loss((value,), found)) is not None:
-            raise self._unfit(loss)
-
-    def _unfit(self, why: str) -> InvalidPayload:
-        return InvalidPayload(f"{self._what} does not fit: {_as_sent(why)}")
-
-
-def _as_sent(why: str) -> str:
-    """Return an error with the place in the value, not in the tuple; it stands first there, or last."""
-    if why.startswith(_PLACE):
-        return f"${why.removeprefix(_PLACE)}"
-    text, found, inside = why.rpartition(f" - at `{_PLACE}")
-    return f"{text} - at `${inside}" if found and inside.find("`") == len(inside) - 1 else why
+        return self._codec.again((value,))[0]
 
 
 class Inputs(Typed):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Set
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
@@ -14,7 +14,7 @@ import attrs
 
 from .._common.errors import quoted
 from .._common.validate import text
-from .job import DEFAULT, Options, Priority, Timeouts
+from .job import DEFAULT, NO_KWARGS, Options, Priority, Timeouts
 from .options import PriorityName, build
 from .retry import Retry
 
@@ -203,7 +203,8 @@ def check_async(fn: object) -> None:
 def arity(fn: Any) -> tuple[float, float]:
     """Return how few and how many positional arguments `fn` takes, after checking that it is async.
 
-    The outermost function counts, not one that a decorator wrapped: the decorator may add arguments.
+    If it needs an argument by name, no number is enough. The outermost function counts, not one that a
+    decorator wrapped: the decorator may add arguments.
     """
     check_async(fn)
     least, most = 0.0, 0.0
@@ -214,11 +215,31 @@ def arity(fn: Any) -> tuple[float, float]:
             most += 1
             least += parameter.default is parameter.empty
         elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
-            raise TypeError(
-                f"{_plain_name(fn)} needs the keyword argument {parameter.name!r}, and jobs are given "
-                "arguments by their places; define it without the '*' before that, or with a default"
-            )
+            least = math.inf
     return least, most
+
+
+def bound_names(fn: object) -> Set[str]:
+    """Return the names of the arguments that a `functools.partial` has bound by name."""
+    return fn.keywords.keys() if isinstance(fn, functools.partial) else frozenset()
+
+
+def misfit(fn: Any, count: int, names: Collection[str] = ()) -> str | None:
+    """Return why a handler does not take so many arguments by place and these by name; None if it does.
+
+    What a `functools.partial` has bound by name is decided: no job is given another value for it.
+    """
+    if bound := bound_names(fn) & set(names):
+        return f"functools.partial has given it {min(bound)!r} already"
+    signature = inspect.signature(fn, follow_wrapped=False)
+    for name, one in signature.parameters.items():
+        if one.kind is one.KEYWORD_ONLY and one.default is one.empty and name not in names:
+            return f"it needs the keyword argument {name!r}"
+    try:
+        signature.bind(None, *[None] * count, **dict.fromkeys(names))
+    except TypeError as error:
+        return str(error)
+    return None
 
 
 def refuse_arguments(fn: Any, given: Iterable[str]) -> None:
@@ -235,8 +256,8 @@ def refuse_arguments(fn: Any, given: Iterable[str]) -> None:
     for name in given:
         if name in parameters:
             raise TypeError(
-                f"{name!r} is an argument of {_plain_name(fn)}, and jobs get arguments by their places, "
-                f"as in submit({_plain_name(fn)}, …): a keyword there is an option"
+                f"{name!r} is an argument of {_plain_name(fn)}, and a keyword of submit is an option; give "
+                f"it by its place, or by name as in submit({_plain_name(fn)}, …, kwargs={{{name!r}: …}})"
             )
 
 
@@ -258,11 +279,12 @@ def _refuse_service(mark: Mark) -> None:
         )
 
 
-def check_call(fn: Any, args: tuple[Any, ...]) -> Mark:
+def check_call(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] = NO_KWARGS) -> Mark:
     """Return the mark of a handler, after checking that it can be called.
 
     Raises:
-        TypeError: `fn` is not an async function that takes a job context and `args`, or is a service.
+        TypeError: `fn` is not an async function that takes a job context and these arguments, or is a
+            service.
     """
     inner = getattr(fn, "__func__", fn)  # a bound method is a new object each time
     plain = isinstance(inner, FunctionType)
@@ -274,10 +296,17 @@ def check_call(fn: Any, args: tuple[Any, ...]) -> Mark:
             _known[inner] = known
     least, most, mark = known
     own = 1 if inner is fn else 2
-    if least <= len(args) + own <= most:
+    if not kwargs and least <= len(args) + own <= most:
         return mark
     if most < own:
         raise TypeError(f"{_plain_name(fn)} takes no arguments; a handler's first one is the job context")
+    if kwargs or least == math.inf:
+        if (why := misfit(fn, len(args), kwargs)) is None:
+            return mark
+        raise TypeError(
+            f"{_plain_name(fn)} does not take these arguments: {why}. They are given by place, or by name as "
+            f"in submit({_plain_name(fn)}, …, kwargs={{'name': value}})"
+        )
     wanted = f"{least - own:g}" if least == most else f"{max(0, least - own):g} to {most - own:g}"
     raise TypeError(f"{_plain_name(fn)} takes {wanted} arguments after the job context; got {len(args)}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -74,12 +74,14 @@ class Parameters(NamedTuple):
         least: How many of these have no default.
         rest: The type of `*args`; None if there is none.
         open: Whether `*args` has no annotation.
+        names: Those that can be given by name.
     """
 
     named: Sequence[Any]
     least: int
     rest: Any
     open: bool
+    names: Collection[str]
 
     def types(self, count: int) -> tuple[Any, ...]:
         """Return the types of so many arguments."""
@@ -99,12 +101,29 @@ def parameters_of(fn: Handler, *, follow_wrapped: bool = False) -> Parameters:
     every = [*inspect.signature(fn, follow_wrapped=follow_wrapped).parameters.values()]
     rest = next((one for one in every if one.kind is one.VAR_POSITIONAL), None)
     named = [one for one in every if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}][1:]
+    others = [one for one in every if one.kind is one.KEYWORD_ONLY]
     return Parameters(
         [_resolved(fn, one) for one in named],
         sum(one.default is one.empty for one in named),
         None if rest is None else _resolved(fn, rest),
         rest is not None and rest.annotation is rest.empty,
+        frozenset(one.name for one in [*named, *others] if one.kind is not one.POSITIONAL_ONLY),
     )
+
+
+def type_by_name(fn: Handler, name: str, *, follow_wrapped: bool = False) -> Any:
+    """Return the type of an argument that is given by name: of its parameter, or of `**`.
+
+    It is looked at only when there is such an argument: many that have a default are for the program itself,
+    and of types that no job can be given.
+
+    Raises:
+        TypeError: The annotation cannot be resolved.
+    """
+    every = inspect.signature(fn, follow_wrapped=follow_wrapped).parameters.values()
+    by_name = {one.name: one for one in every if one.kind in {one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY}}
+    others = (one for one in every if one.kind is one.VAR_KEYWORD)
+    return _resolved(fn, by_name.get(name) or next(others))
 
 
 def returned(fn: Handler) -> Any:

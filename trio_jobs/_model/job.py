@@ -243,6 +243,7 @@ class Job:
         ready_at: When the attempt that runs said that it is ready, if it did.
         args: The handler's arguments: in memory as submitted, else as JSON has them, and lists not as tuples.
             None if they are not told: the handler hides them, JSON cannot hold them, or the server is older.
+        kwargs: The keyword arguments, in the same way.
     """
 
     __repr__ = show
@@ -280,6 +281,7 @@ class Job:
     waiting_for: str | None = None
     ready_at: datetime | None = None
     args: tuple[Any, ...] | None = None
+    kwargs: Mapping[str, Any] | None = None
 
 
 @attrs.frozen(slots=False)  # there are few, and it is made faster
@@ -381,6 +383,8 @@ class Options:
 
 
 DEFAULT: Final = Options()
+NO_KWARGS: Final[Mapping[str, Any]] = {}
+"""The keyword arguments of most jobs."""
 
 KIND_OF: Final[Mapping[Transition, Kind]] = {what: Kind(what.value) for what in Transition}
 """The kind of the event that records each transition."""

@@ -99,12 +99,20 @@ def _run_at(value: object) -> datetime:
     return value
 
 
-def _metadata(value: object) -> Mapping[str, Any]:
+def named(option: str, value: object) -> Mapping[str, Any]:
+    """Return a copy of values by name. Raises `TypeError`, with the option's name, if they are none."""
     if isinstance(value, Mapping):
         items = dict(cast("Mapping[Any, Any]", value))
         if all(isinstance(key, str) for key in items):
             return items
-    raise TypeError(f"metadata takes a mapping with str names; got {quoted(cast('object', value))}")
+    raise TypeError(f"{option} takes a mapping with str names; got {quoted(cast('object', value))}")
+
+
+def _kwargs(_: object) -> None:
+    raise TypeError(
+        "kwargs are no option here: a job is submitted again with the arguments that it had, and a schedule "
+        "has kwargs of its own, beside its args"
+    )
 
 
 def _exclusive(value: object) -> str | None:
@@ -140,7 +148,8 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "delay": lambda value: seconds("delay", value),
     "run_at": _run_at,
     "tags": tags,
-    "metadata": _metadata,
+    "metadata": lambda value: named("metadata", value),
+    "kwargs": _kwargs,
     "owner": lambda value: None if value is None else text("owner", value),
     "when_unread": lambda value: choice("when_unread", value, get_args(Unread)),
     "linger": lambda value: seconds("linger", value),

@@ -13,7 +13,7 @@ from .._common.validate import choice, number, seconds, text
 from .handler import check_call, check_limit_key
 from .handlers import Handler
 from .job import Options
-from .options import SubmitOptions, build
+from .options import SubmitOptions, build, named
 
 Missed = Literal["skip", "latest"]
 _OWN: Final = {"delay": "jitter=", "run_at": "cron= or every=", "key": "the tick"}
@@ -39,6 +39,7 @@ class Schedule:
     Attributes:
         handler: The handler; one of those that the registry was given, if its store outlives the process.
         args: Its arguments.
+        kwargs: Its keyword arguments.
         name: Unique in the store, at most 200 characters; the handler's name by default.
         cron: Minute, hour, day of month, month and day of week, as in "0 7 * * 1-5". Needs the extra `cron`.
         timezone: Where `cron` is read, as in "Europe/Berlin"; UTC by default.
@@ -67,11 +68,13 @@ class Schedule:
     late: float = attrs.field(default=60.0, kw_only=True)
     jitter: float = attrs.field(default=0.0, kw_only=True)
     options: Mapping[str, Any] = attrs.field(default=attrs.Factory(dict[str, Any]), kw_only=True)
+    kwargs: Mapping[str, Any] = attrs.field(default=attrs.Factory(dict[str, Any]), kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if not isinstance(cast("object", self.args), tuple):
             raise TypeError(f"args takes a tuple of the handler's arguments; got {quoted(self.args)}")
-        mark = check_call(self.handler, self.args)
+        object.__setattr__(self, "kwargs", named("kwargs", self.kwargs))
+        mark = check_call(self.handler, self.args, self.kwargs)
         object.__setattr__(self, "name", text("name", self.name) or mark.name)
         if len(self.name) > _NAME:
             raise ValueError(f"the name of a schedule has at most {_NAME} characters; got {len(self.name)}")

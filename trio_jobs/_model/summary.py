@@ -125,7 +125,7 @@ def short_progress(progress: Progress | None) -> Progress | None:
     return None if progress is None else attrs.evolve(progress, message=shortened(progress.message))
 
 
-def text_of(args: Sequence[Any], most: int | None = SHOWN) -> str:
+def text_of(args: Sequence[Any] | Mapping[str, Any], most: int | None = SHOWN) -> str:
     """Return the beginning of arguments as JSON, for a summary, or all; what JSON does not have as text."""
     import json  # needed only for lists
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from .._common.states import UNFINISHED, Reason, State, StateName
-from .._common.validate import choice, number, tags, text
+from .._common.validate import choice, number, tags, text, whole
 from .._model.job import REPEATED
 from ..stores.contract import Store, Where
 from ..stores.records import PAGE_JOBS
@@ -75,6 +75,23 @@ async def every(store: Store, where: Where) -> list[JobSummary]:
 
 _STATES, _REASONS = tuple(map(str, State)), tuple(map(str, Reason))
 _NAMES = ("handler", "owner", "parent", "id_prefix", "args_contain")
+
+
+def check_page_limit(limit: int, least: int = 0) -> None:
+    """Raise `TypeError` or `ValueError` if `limit` is not how many jobs a page may have."""
+    whole("limit", limit, least)
+    if limit > PAGE_JOBS:
+        raise ValueError(
+            f"a page has at most {PAGE_JOBS} jobs, go on with find(after=page.next); got limit={limit}"
+        )
+
+
+def check_page(limit: int, after: str | None) -> None:
+    """Raise `TypeError` or `ValueError` if there is no page of so many jobs, or after this one."""
+    check_page_limit(limit)
+    from .._model.summary import place_of  # loaded with what finds jobs
+
+    place_of(after)
 
 
 def where_of(filter_: Filter | Search) -> Where:

@@ -56,7 +56,8 @@ def by_name(given: Iterable[Schedule]) -> Mapping[str, Schedule]:
 
 def job_of(schedule: Schedule, *, delay: float = 0.0) -> Submission:
     """Return a new job of a schedule."""
-    return submission(schedule.handler, schedule.args, options_of(schedule, delay))
+    given = {**options_of(schedule, delay), "kwargs": schedule.kwargs}
+    return submission(schedule.handler, schedule.args, given)
 
 
 class Firing:

@@ -23,7 +23,7 @@ from .._running.worker import Worker
 from ..stores.contract import Claimant, Store, Submission, Where
 from ..stores.retrying import retry_until_answered
 from .address import MEMORY, Opened, store_opener
-from .registry import JobRegistry, end_firing
+from .registry import JobRegistry
 
 if TYPE_CHECKING:  # few programs have limits or schedules
     from .._model.limits import Limit
@@ -228,7 +228,9 @@ async def _registry_block(
             try:
                 yield jobs
             finally:  # before it drains
-                end_firing(jobs)
+                firing = jobs._firing  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+                if firing is not None:
+                    firing.end()
 
 
 def _services(handlers: Handlers, capacity: int) -> Mapping[str, Submission]:

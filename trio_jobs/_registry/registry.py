@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack, cast
+from typing import TYPE_CHECKING, Any, Concatenate, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 import trio
 
 from .._common.errors import quoted
-from .._common.validate import number, text, whole
+from .._common.validate import handler_names, number
 from .._model.handlers import Handler
 from .._model.job import CancelReport, Statistics
 from .._model.options import SubmitOptions
@@ -18,9 +18,8 @@ from .._running.worker import Worker
 from .._watching.handle import JobHandle
 from .._watching.lines import LineStream
 from ..stores.contract import COUNTED, Submission, Where
-from ..stores.records import PAGE_JOBS
 from ..stores.submission import submission
-from .filter import AtLeast, Filter, Search, where_of
+from .filter import AtLeast, Filter, Search, check_page, where_of
 
 if TYPE_CHECKING:  # few programs have these
     from .._model.summary import Page
@@ -33,19 +32,6 @@ if TYPE_CHECKING:  # few programs have these
 T = TypeVar("T")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
-
-
-def end_firing(jobs: JobRegistry) -> None:
-    """Let a registry fire no schedules any more."""
-    if jobs._firing is not None:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        jobs._firing.end()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-
-
-def checked_names(names: tuple[str, ...]) -> frozenset[str]:
-    """Return names of handlers. Raises `TypeError` if there are none, or one is no `str` or empty."""
-    if not all(names) or not names:
-        raise TypeError("it takes the names of handlers; pause_all() and resume_all() are for all of them")
-    return frozenset(text("the name of a handler", name) for name in names)
 
 
 class JobRegistry:
@@ -101,18 +87,30 @@ class JobRegistry:
 
     # ------------------------------------------------------------ submitting
 
+    @overload
     async def submit(
         self,
         fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
         /,
         *args: *Ts,
         **options: Unpack[SubmitOptions],
-    ) -> JobHandle[T, R]:
+    ) -> JobHandle[T, R]: ...
+    @overload
+    async def submit(
+        self,
+        fn: Callable[Concatenate[JobContext[T], ...], Awaitable[R]],
+        /,
+        *args: Any,
+        kwargs: Mapping[str, Any],
+        **options: Unpack[SubmitOptions],
+    ) -> JobHandle[T, R]: ...
+    async def submit(self, fn: Any, /, *args: Any, **options: Any) -> JobHandle[Any, Any]:  # type: ignore[misc]  # mypy does not see that `*args` takes `*Ts`
         """Accept a job. When this returns, the job is in the store.
 
         Args:
             fn: An async function that takes a `JobContext` and `args`.
-            *args: Its arguments, by their places: keyword arguments are options.
+            *args: Its arguments, by their places.
+            kwargs: Its keyword arguments, as the parameters behind a `*` need them.
             **options: See `SubmitOptions`.
 
         Returns:
@@ -133,18 +131,33 @@ class JobRegistry:
         (job_id,) = await self._worker.submit([submission(fn, args, options)])
         return JobHandle(self._worker, job_id)
 
+    @overload
     async def submit_many(
         self,
         fn: Callable[[JobContext[T], Unpack[Ts]], Awaitable[R]],
         arguments: Iterable[tuple[*Ts]],
         /,
         **options: Unpack[SubmitOptions],
-    ) -> list[JobHandle[T, R]]:
+    ) -> list[JobHandle[T, R]]: ...
+    @overload
+    async def submit_many(
+        self,
+        fn: Callable[Concatenate[JobContext[T], ...], Awaitable[R]],
+        arguments: Iterable[tuple[Any, ...]],
+        /,
+        *,
+        kwargs: Mapping[str, Any],
+        **options: Unpack[SubmitOptions],
+    ) -> list[JobHandle[T, R]]: ...
+    async def submit_many(
+        self, fn: Any, arguments: Iterable[Any], /, **options: Any
+    ) -> list[JobHandle[Any, Any]]:
         """Accept a job for each tuple of arguments: all of them, or none.
 
         Args:
             fn: As for `submit`.
             arguments: A tuple of arguments for each job.
+            kwargs: Keyword arguments, the same for all.
             **options: The same for all; no `key` and no `exclusive`.
 
         Returns:
@@ -156,17 +169,15 @@ class JobRegistry:
             QueueFull: The jobs do not all fit into the queue.
         """
         self._worker.check_open(submits=True)
-        if options.get("key") is not None:
-            raise TypeError("submit_many takes no key: a key names one job; call submit for each")
         batch: list[Submission] = []
-        for args in cast("Iterable[object]", arguments):
+        for args in arguments:
             if not isinstance(args, tuple):
                 raise TypeError(f"submit_many takes a tuple of arguments for each job; got {quoted(args)}")
             batch.append(submission(fn, cast("tuple[Any, ...]", args), options))
-        if options.get("exclusive") is not None:
-            raise TypeError("submit_many takes no exclusive: one job holds that name; call submit for each")
-        ids = await self._worker.submit(batch)
-        return [JobHandle(self._worker, job_id) for job_id in ids]
+        for name in ("key", "exclusive"):
+            if options.get(name) is not None:
+                raise TypeError(f"submit_many takes no {name}: it names one job; call submit for each")
+        return [JobHandle(self._worker, job_id) for job_id in await self._worker.submit(batch)]
 
     async def _tell_limits(self, new: Submission) -> None:
         """Tell the store of the limits of a handler before its first job."""
@@ -176,13 +187,24 @@ class JobRegistry:
             self._limits = HandlerLimits(None)
         await self._limits.tell(self._store, new)
 
+    @overload
     def execute_and_stream(
         self,
         fn: Callable[[JobContext[str], Unpack[Ts]], Awaitable[object]],
         /,
         *args: *Ts,
         **options: Unpack[SubmitOptions],
-    ) -> LineStream:
+    ) -> LineStream: ...
+    @overload
+    def execute_and_stream(
+        self,
+        fn: Callable[Concatenate[JobContext[str], ...], Awaitable[object]],
+        /,
+        *args: Any,
+        kwargs: Mapping[str, Any],
+        **options: Unpack[SubmitOptions],
+    ) -> LineStream: ...
+    def execute_and_stream(self, fn: Any, /, *args: Any, **options: Any) -> LineStream:  # type: ignore[misc]  # mypy does not see that `*args` takes `*Ts`
         """Submit a job on entering the block, and read it as strings inside.
 
         The strings end with `[DONE]`, `[ERROR] message` or `[CANCELLED]`, whichever is true. Leaving the
@@ -191,14 +213,14 @@ class JobRegistry:
         Args:
             fn: As for `submit`; it streams strings.
             *args: Its arguments.
+            kwargs: Its keyword arguments.
             **options: See `SubmitOptions`.
 
         Raises:
             Exception: On entering the block, whatever `submit` raises.
         """
         self._worker.check_open(submits=True)
-        owned = "when_unread" not in options
-        return LineStream(partial(self.submit, fn, *args, **options), owned=owned)
+        return LineStream(partial(self.submit, fn, *args, **options), owned="when_unread" not in options)
 
     # ------------------------------------------------------------ looking
 
@@ -233,14 +255,7 @@ class JobRegistry:
             ValueError: There is no such state, `limit` is out of range, or no page returned this `after`.
         """
         self._worker.check_open()
-        whole("limit", limit)
-        if limit > PAGE_JOBS:
-            raise ValueError(
-                f"a page has at most {PAGE_JOBS} jobs, go on with find(after=page.next); got limit={limit}"
-            )
-        from .._model.summary import place_of  # loaded with what finds jobs
-
-        place_of(after)
+        check_page(limit, after)
         wanted = where_of(where)
         await trio.lowlevel.checkpoint()
         return await self._store.find(wanted, limit, after=after, newest=newest)
@@ -369,11 +384,11 @@ class JobRegistry:
         Raises:
             TypeError: No name was given, or one is no `str`; or the store keeps no pauses.
         """
-        await self._worker.pause_handlers(checked_names(names), paused=True)
+        await self._worker.pause_handlers(handler_names(names), paused=True)
 
     async def resume_handlers(self, *names: str) -> None:
         """Let jobs of these handlers start again, unless all are paused. Raises as `pause_handlers`."""
-        await self._worker.pause_handlers(checked_names(names), paused=False)
+        await self._worker.pause_handlers(handler_names(names), paused=False)
 
     async def pause_all(self) -> None:
         """Do what `pause_handlers` does, for all handlers that there are or will be."""

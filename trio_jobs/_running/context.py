@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Protocol, TypeVar, TypeVarTuple, Unpack, overload
 
 import trio
 
@@ -290,13 +290,26 @@ class JobContext(Generic[T]):
             self._cancel_requested = trio.Event()
         return self._cancel_requested
 
+    @overload
     async def spawn(
         self,
         fn: Callable[[JobContext[Any], Unpack[Ts]], Awaitable[R]],
         /,
         *args: *Ts,
         **options: Unpack[SpawnOptions],
-    ) -> JobHandle[Any, R]:
+    ) -> JobHandle[Any, R]: ...
+    @overload
+    async def spawn(
+        self,
+        fn: Callable[Concatenate[JobContext[Any], ...], Awaitable[R]],
+        /,
+        *args: Any,
+        kwargs: Mapping[str, Any],
+        **options: Unpack[SpawnOptions],
+    ) -> JobHandle[Any, R]: ...
+    async def spawn(  # type: ignore[misc]  # mypy does not see that `*args` takes `*Ts`
+        self, fn: Any, /, *args: Any, **options: Any
+    ) -> JobHandle[Any, Any]:
         """Start a child job in this attempt's nursery, with an id, a log and a scope of its own.
 
         Nursery rules hold: the attempt does not end before the child; its cancellation cancels the
@@ -308,6 +321,7 @@ class JobContext(Generic[T]):
         Args:
             fn: An async function that takes a `JobContext` and `args`.
             *args: Its arguments.
+            kwargs: Its keyword arguments.
             **options: See `SpawnOptions`.
 
         Returns:
@@ -321,13 +335,26 @@ class JobContext(Generic[T]):
         """
         return await self._starts.spawn(self._attempt, fn, args, options)
 
+    @overload
     async def submit(
         self,
         fn: Callable[[JobContext[V], Unpack[Ts]], Awaitable[R]],
         /,
         *args: *Ts,
         **options: Unpack[SubmitOptions],
-    ) -> JobHandle[V, R]:
+    ) -> JobHandle[V, R]: ...
+    @overload
+    async def submit(
+        self,
+        fn: Callable[Concatenate[JobContext[V], ...], Awaitable[R]],
+        /,
+        *args: Any,
+        kwargs: Mapping[str, Any],
+        **options: Unpack[SubmitOptions],
+    ) -> JobHandle[V, R]: ...
+    async def submit(  # type: ignore[misc]  # mypy does not see that `*args` takes `*Ts`
+        self, fn: Any, /, *args: Any, **options: Any
+    ) -> JobHandle[Any, Any]:
         """Submit a job of its own, to the same store; see `JobRegistry.submit`.
 
         It is no child: it waits, runs and is retried by itself, and is not taken back if this attempt fails.
@@ -339,6 +366,7 @@ class JobContext(Generic[T]):
         Args:
             fn: An async function that takes a `JobContext` and `args`.
             *args: Its arguments.
+            kwargs: Its keyword arguments.
             **options: See `SubmitOptions`; no `owner`.
 
         Returns:

@@ -118,7 +118,7 @@ class HookedWorker(Worker):
 
 
 async def _call_within(
-    wrap: Wrap, target: Callable[..., Awaitable[Any]], job: JobContext[Any], /, *args: Any
+    wrap: Wrap, target: Callable[..., Awaitable[Any]], job: JobContext[Any], /, *args: Any, **kwargs: Any
 ) -> Any:
     """Call a handler inside a context manager. What the handler raises comes out in any case.
 
@@ -132,7 +132,7 @@ async def _call_within(
     raised: BaseException | None = None
     async with block:
         try:
-            return await target(job, *args)
+            return await target(job, *args, **kwargs)
         except BaseException as error:
             raised = error
             raise

@@ -42,11 +42,16 @@ class BadRequest(TrioJobsError):
         self.re = re
 
 
+Kwargs: TypeAlias = dict[str, Any] | UnsetType
+"""Keyword arguments; clients leave it out if there are none: older servers may lack it."""
+
+
 class NewJob(Strict, frozen=True):
     """The body of `POST /v1/jobs`."""
 
     handler: Name
     args: list[Any] = []  # noqa: RUF012  # msgspec copies it
+    kwargs: Kwargs = UNSET
     options: SubmitOptions = SubmitOptions()
     again: JobId | UnsetType = UNSET
 
@@ -75,6 +80,7 @@ class NewSchedule(Strict, frozen=True):
 
     handler: Name
     args: list[Any] = []  # noqa: RUF012  # msgspec copies it
+    kwargs: Kwargs = UNSET
     name: Annotated[str, Meta(max_length=256)] = ""
     cron: Annotated[str, Meta(max_length=1000)] | None = None
     timezone: Name | None = None
@@ -103,6 +109,7 @@ class Submit(Request, frozen=True, tag="submit"):
 
     handler: Name
     args: list[Any] = []  # noqa: RUF012  # msgspec copies it
+    kwargs: Kwargs = UNSET
     options: SubmitOptions = SubmitOptions()
     again: JobId | UnsetType = UNSET
 
@@ -213,7 +220,7 @@ class GetValue(Request, frozen=True, tag="value"):
     """
 
     job: JobId
-    field: Literal["result", "saved", "metadata", "data", "args"]
+    field: Literal["result", "saved", "metadata", "data", "args", "kwargs"]
     seq: Cursor
     offset: Cursor = 0
 

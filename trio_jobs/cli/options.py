@@ -69,6 +69,15 @@ Tags: TypeAlias = Annotated[
     list[str] | None,
     Parameter(name="--tag", negative=(), help="A tag, as name=value; may be repeated.", metavar="K=V"),
 ]
+Kwargs: TypeAlias = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--kwarg",
+        negative=(),
+        help="A keyword argument, as name=value, where the value is as for ARGS; may be repeated.",
+        metavar="K=V",
+    ),
+]
 States: TypeAlias = Annotated[
     list[State] | None,
     Parameter(name="--state", negative=(), help="Only jobs in this state; may be repeated."),
@@ -110,13 +119,28 @@ def tags_of(given: Sequence[str] | None) -> dict[str, str]:
     """Return tags by name.
 
     Raises:
-        Fault: A tag is not written as name=value.
+        Fault: A tag is not written as name=value, or given twice.
     """
+    return _pairs("--tag", "user=7", given)
+
+
+def kwargs_of(given: Sequence[str] | None) -> dict[str, Any]:
+    """Return keyword arguments.
+
+    Raises:
+        Fault: One is not written as name=value, or given twice.
+    """
+    return {name: value_of(text) for name, text in _pairs("--kwarg", "loud=true", given).items()}
+
+
+def _pairs(option: str, example: str, given: Sequence[str] | None) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in given or ():
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise Fault(f"--tag takes name=value, as in --tag user=7; got {text!r}")
+            raise Fault(f"{option} takes name=value, as in {option} {example}; got {text!r}")
+        if name in found:
+            raise Fault(f"{option} gives {name!r} twice; leave one out")
         found[name] = value
     return found
 

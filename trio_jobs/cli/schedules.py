@@ -23,6 +23,7 @@ from .options import (
     HandlersOf,
     Jobs,
     Json,
+    Kwargs,
     OnBusy,
     PriorityName,
     Seconds,
@@ -30,6 +31,7 @@ from .options import (
     check_store,
     given,
     is_server,
+    kwargs_of,
     tags_of,
     value_of,
 )
@@ -106,6 +108,7 @@ async def add(
     *args: Annotated[str, Parameter(name="ARGS")],
     store: Jobs = DEFAULT_STORE,
     rule: Rule = _NONE,
+    kwarg: Kwargs = None,
     tag: Tags = None,
     priority: PriorityName = None,
     owner: str | None = None,
@@ -141,7 +144,7 @@ async def add(
         else:
             fn = handler_in(found, handlers, handler)
         values = tuple(map(value_of, args))
-        new = Schedule(fn, values, **when, options=options)
+        new = Schedule(fn, values, kwargs=kwargs_of(kwarg), **when, options=options)
     async with stopped_by_signals(), open_jobs(store, found.values()) as jobs:
         await jobs.schedules.add(new)
     line(new.name)

@@ -53,7 +53,8 @@ def _facts(job: Job) -> Iterable[tuple[str, str]]:
     detail = detail_of(job)
     yield "state", state_of(job) + (f": {detail}" if detail else "")
     yield "handler", job.handler
-    yield "arguments", "not told" if job.args is None else " ".join(map(as_json, job.args))
+    named = [f"{name}={as_json(value)}" for name, value in (job.kwargs or {}).items()]
+    yield "arguments", "not told" if job.args is None else " ".join([*map(as_json, job.args), *named])
     if job.result is not None:
         yield "result", as_json(job.result)
     if job.saved is not None:

@@ -19,7 +19,7 @@ def stand_in(name: str, *, keyed: bool = False) -> Handler:
     """Return a handler of this name that takes any arguments, and a `limit_key` if that is said."""
 
     @handler(name=name, retry=Retry(on=_as_before), limits=[Limit(at_once=1, keyed=True)] if keyed else [])
-    async def unknown(*_: object) -> None:  # noqa: ASYNC124  # in the place of a handler
+    async def unknown(*_: object, **__: object) -> None:  # noqa: ASYNC124  # in the place of a handler
         """Take any arguments."""
 
     return unknown

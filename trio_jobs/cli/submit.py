@@ -26,6 +26,7 @@ from .options import (
     HandlersOf,
     Jobs,
     Json,
+    Kwargs,
     OnBusy,
     PriorityName,
     Seconds,
@@ -33,6 +34,7 @@ from .options import (
     check_store,
     given,
     is_server,
+    kwargs_of,
     tags_of,
     value_of,
 )
@@ -46,6 +48,7 @@ async def submit(
     /,
     *args: Annotated[str, Parameter(name="ARGS")],
     store: Jobs = DEFAULT_STORE,
+    kwarg: Kwargs = None,
     timeout: Seconds | None = None,
     queue_timeout: Seconds | None = None,
     first_token_timeout: Seconds | None = None,
@@ -89,12 +92,11 @@ async def submit(
     fn: Any = name if name and handlers == THE_SERVERS else handler_in(found, handlers, name)
     options = given(delay=delay, priority=priority, key=key, owner=owner, limit_key=limit_key)
     options |= {"tags": tags_of(tag), "exclusive": exclusive}
-    if on_busy != "reject":
-        options["on_busy"] = on_busy
+    options |= given(on_busy=None if on_busy == "reject" else on_busy)
     options |= _changed(fn, (timeout, queue_timeout, first_token_timeout, idle_timeout), retry)
     async with stopped_by_signals(), open_jobs(store, found.values()) as jobs:
         with RefusedAs(Fault):  # arguments or options that do not fit
-            handle = await jobs.submit(fn, *map(value_of, args), **options)
+            handle = await jobs.submit(fn, *map(value_of, args), kwargs=kwargs_of(kwarg), **options)
         if not json:
             line(handle.id)
         elif not wait:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, Concatenate, TypeVar, TypeVarTuple, Unpack, overload
 
-from .._common.validate import text, whole
-from .._model.job import CancelReport, Statistics
+from .._common.validate import handler_names, text
+from .._model.job import NO_KWARGS, CancelReport, Statistics
 from .._model.options import SubmitOptions
 from .._model.summary import JobSummary, Page
 from .._registry.bulk import Action, BulkReport
-from .._registry.filter import Filter, Search
-from .._registry.registry import checked_names
+from .._registry.filter import Filter, Search, check_page_limit
 from .._running.context import JobContext
 from .._watching.handle import JobHandle
 from .._wire import requests
@@ -20,7 +19,7 @@ from ..stores.records import PAGE_JOBS
 from .jobs import RemoteJobs, seen_in
 from .limits import RemoteLimits
 from .link import Link
-from .requests import filter_of, handler_of, options_of
+from .requests import called, filter_of, options_of
 from .schedules import RemoteSchedules
 
 T = TypeVar("T")
@@ -51,7 +50,16 @@ class RemoteRegistry:
     ) -> JobHandle[T, R]: ...
     @overload
     async def submit(
-        self, fn: str, /, *args: Any, **options: Unpack[SubmitOptions]
+        self,
+        fn: Callable[Concatenate[JobContext[T], ...], Awaitable[R]],
+        /,
+        *args: Any,
+        kwargs: Mapping[str, Any],
+        **options: Unpack[SubmitOptions],
+    ) -> JobHandle[T, R]: ...
+    @overload
+    async def submit(
+        self, fn: str, /, *args: Any, kwargs: Mapping[str, Any] = ..., **options: Unpack[SubmitOptions]
     ) -> JobHandle[Any, Any]: ...
     async def submit(  # type: ignore[misc]  # mypy does not see that `*args` takes `*Ts`
         self, fn: Any, /, *args: Any, **options: Any
@@ -65,6 +73,7 @@ class RemoteRegistry:
         Args:
             fn: The name of a handler of the server; or the handler, for its name and its types.
             *args: Its arguments, which are sent as JSON.
+            kwargs: Its keyword arguments.
             **options: See `SubmitOptions`; `owner` is for those only who may submit for others.
 
         Returns:
@@ -80,10 +89,9 @@ class RemoteRegistry:
             QueueFull: Too many jobs wait.
         """
         self._link.check_open()
-        name = handler_of(fn, args)
-        sent = options_of(fn, options)
-        request = requests.Submit(id=self._link.new_id(), handler=name, args=list(args), options=sent)
-        seen = await self._link.call(request, name, seen_in)
+        job = called(fn, args, options.pop("kwargs", NO_KWARGS))
+        request = requests.Submit(id=self._link.new_id(), **job, options=options_of(fn, options))
+        seen = await self._link.call(request, request.handler, seen_in)
         return JobHandle(self._jobs, seen.job.id)
 
     async def get(self, job_id: str) -> JobHandle[Any, Any]:
@@ -112,9 +120,7 @@ class RemoteRegistry:
             TypeError: A field of the filter is unknown or has the wrong type.
             ValueError: There is no such state, or `limit` is out of range.
         """
-        whole("limit", limit, 1)
-        if limit > PAGE_JOBS:
-            raise ValueError(f"a page has at most {PAGE_JOBS} jobs; got limit={limit}")
+        check_page_limit(limit, 1)
         if after is not None:
             text("after", after)
         wanted = filter_of(where)
@@ -194,11 +200,11 @@ class RemoteRegistry:
 
     async def pause_handlers(self, *names: str) -> None:
         """Pause handlers as `JobRegistry.pause_handlers` does; only for callers who may see all jobs."""
-        await self._pause(requests.Pause, checked_names(names))
+        await self._pause(requests.Pause, handler_names(names))
 
     async def resume_handlers(self, *names: str) -> None:
         """Resume handlers as `JobRegistry.resume_handlers` does; only for callers who may see all jobs."""
-        await self._pause(requests.Resume, checked_names(names))
+        await self._pause(requests.Resume, handler_names(names))
 
     async def pause_all(self) -> None:
         """Pause all handlers as `JobRegistry.pause_all` does; only for callers who may see all jobs."""

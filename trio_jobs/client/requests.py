@@ -13,7 +13,7 @@ from .._common.validate import text
 from .._json.values import encode
 from .._model.handler import check_call, check_limit_key, mark_of
 from .._model.job import DEFAULT, new_id
-from .._model.options import build
+from .._model.options import build, named
 from .._model.retry import Retry
 from .._registry.filter import Filter, Search, where_of
 from .._wire.options import DebounceOptions, RetryOptions, SubmitOptions, TimeoutOptions
@@ -31,16 +31,18 @@ def text_of(request: AnyRequest) -> str:
     return encode(f"the request to {type(request).__name__.lower()}", request).decode()
 
 
-def handler_of(fn: Any, args: tuple[Any, ...]) -> str:
-    """Return the name of a handler; of a function, after checking that it takes the arguments.
+def called(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the name of a handler and its arguments as they are sent.
 
     Raises:
-        TypeError: `fn` is neither a name nor an async function, or does not take `args`.
-        InvalidPayload: JSON cannot hold an argument.
+        TypeError: `fn` is neither a name nor an async function, or does not take the arguments.
+        InvalidPayload: JSON cannot hold one.
     """
-    name = text("handler", fn) if isinstance(fn, str) else check_call(fn, args).name
+    kwargs = named("kwargs", kwargs)
+    name = text("handler", fn) if isinstance(fn, str) else check_call(fn, args, kwargs).name
     encode(f"the arguments of {name}", args)
-    return name
+    encode(f"the arguments of {name}", kwargs)
+    return {"handler": name, "args": list(args), **({"kwargs": kwargs} if kwargs else {})}
 
 
 def options_of(fn: Any, given: Mapping[str, Any]) -> SubmitOptions:

@@ -14,7 +14,7 @@ from .._watching.handle import JobHandle
 from .._wire import requests
 from .jobs import RemoteJobs, seen_in
 from .link import Link
-from .requests import handler_of, options_of
+from .requests import called, options_of
 
 
 class RemoteSchedules:
@@ -40,12 +40,12 @@ class RemoteSchedules:
         """
         if not isinstance(cast("object", schedule), Schedule):
             raise TypeError(f"add takes a Schedule record; got {quoted(schedule)}")
-        handler = handler_of(schedule.handler, schedule.args)
+        job = called(schedule.handler, schedule.args, schedule.kwargs)
         fields = {name: getattr(schedule, name) for name in requests.RULE}
         fields["options"] = replace(options_of(schedule.handler, schedule.options), key=UNSET)
-        what = requests.NewSchedule(handler=handler, args=list(schedule.args), **fields)
+        what = requests.NewSchedule(**job, **fields)
         request = requests.AddSchedule(id=self._link.new_id(), what=what)
-        await self._link.call(request, handler, lambda reply: reply.schedules)
+        await self._link.call(request, what.handler, lambda reply: reply.schedules)
 
     async def remove(self, name: str) -> None:
         """Delete a schedule that was added, or that no running program declares any more. Its jobs stay.

@@ -64,7 +64,7 @@ _TURN: Final = 100
 """Records that are made into JSON before other tasks have their turn."""
 _TOO_HEAVY: Final = 8 * PAGE_BYTES
 _ROOM: Final[Mapping[type[Any], int]] = {
-    Get: 3 * LARGE + ARGS + _SMALL,
+    Get: 3 * LARGE + 2 * ARGS + _SMALL,
     List: PAGE_BYTES + _SMALL,
     Find: 2 * PAGE_BYTES,
     History: PAGE_BYTES + LARGE,
@@ -231,12 +231,12 @@ def _array(texts: Iterable[bytes]) -> bytes:
 
 async def _listed(job: Job, *, tracebacks: bool) -> bytes:
     message = "it is too large for a list; look it up by its id"
-    if not outweighs((job.result, job.saved, job.metadata, job.args), _TOO_HEAVY):
+    if not outweighs((job.result, job.saved, job.metadata, job.args, job.kwargs), _TOO_HEAVY):
         try:
             text = await made(partial(encode_job, job, tracebacks=tracebacks, most=_TOO_HEAVY), job)
             if len(text) <= PAGE_BYTES:
                 return text
         except InvalidPayload as error:
             message = str(error)
-    bare = attrs.evolve(job, result=None, saved=None, metadata={}, args=None, message=message)
+    bare = attrs.evolve(job, result=None, saved=None, metadata={}, args=None, kwargs=None, message=message)
     return encode_job(bare, tracebacks=tracebacks)

@@ -22,7 +22,7 @@ from .._json.inputs import Inputs
 from .._json.values import encode
 from .._model.handler import mark_of
 from .._model.handlers import Handler
-from .._model.job import CancelReport, Event, Job
+from .._model.job import NO_KWARGS, CancelReport, Event, Job
 from .._model.summary import Page
 from .._registry import bulk
 from .._registry.filter import Search, where_of
@@ -119,11 +119,13 @@ class JobOperations:
         with RefusedAs(BadRequest):  # options that are right each by itself, and not together
             options = self._options(caller, new.options, fn)
         # A store in memory, too, is to hold only what can be shown afterwards.
-        args = self._arguments_of(new.handler).convert(new.args)
+        args, kwargs = self._arguments_of(new.handler).convert(new.args, new.kwargs or NO_KWARGS)
+        if kwargs:
+            options["kwargs"] = kwargs
         encode("metadata", options.get("metadata"))
         room = None if caller.owner is None else self._queued
         with _own_queue_full(), RefusedAs(BadRequest):
-            return await submit_with_room(self._jobs, fn, tuple(args), options, room, again=again)
+            return await submit_with_room(self._jobs, fn, args, options, room, again=again)
 
     async def resubmit(self, caller: Caller, asked: Resubmit) -> str:
         """Accept a job that has ended again, and return the id of the new one.

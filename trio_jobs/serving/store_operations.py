@@ -11,7 +11,7 @@ from .._common.errors import InvalidPayload, UnknownHandler
 from .._common.validate import RefusedAs
 from .._json.arguments import Arguments
 from .._model.handler import mark_of
-from .._model.job import Statistics
+from .._model.job import NO_KWARGS, Statistics
 from .._model.limits import Limit, LimitStatus
 from .._model.schedule import Schedule, ScheduleStatus
 from .._registry.registry import JobRegistry
@@ -124,11 +124,11 @@ class StoreOperations:
         fn = self._jobs.handlers.get(new.handler)
         if fn is None:
             raise UnknownHandler(new.handler, self._jobs.handlers)
-        args = tuple(Arguments(fn).convert(new.args))
+        args, kwargs = Arguments(fn).convert(new.args, new.kwargs or NO_KWARGS)
         rule = {name: getattr(new, name) for name in RULE}
         with RefusedAs(InvalidPayload):
             options = new.options.given(mark_of(fn).options.retry)
-            return Schedule(fn, args, **rule, options=options)
+            return Schedule(fn, args, kwargs=kwargs, **rule, options=options)
 
     async def trigger(self, caller: Caller, asked: TriggerSchedule) -> str:
         """Submit a job of a schedule, and return its id; raises as `schedules` and `Schedules.trigger`."""

@@ -24,11 +24,12 @@ from .._wire.requests import BadRequest, GetValue
 from ..stores.contract import Store
 from .problems import Refused
 
-FIELDS: Final = ("result", "saved", "metadata", "args")
+FIELDS: Final = ("result", "saved", "metadata", "args", "kwargs")
 """The fields of a job that may have any size."""
 ARGS: Final = 64 * 1024
-"""How many bytes of arguments a job has as JSON; of its other values `LARGE`."""
-_FIXED: Final = frozenset({"metadata", "args"})  # which never change
+"""How many bytes of arguments a job has as JSON, by place and by name; of its other values `LARGE`."""
+_ARGUMENTS: Final = frozenset({"args", "kwargs"})
+_FIXED: Final = _ARGUMENTS | {"metadata"}  # which never change
 PIECE: Final = 256 * 1024
 KEPT: Final = 64 * 2**20
 _GOES_ON: Final = 0b1000_0000  # the first bits of each byte of a character in UTF-8 but its first
@@ -64,13 +65,14 @@ def encode_job(job: Job, *, tracebacks: bool, most: int = LARGE) -> bytes:
     if job.error is not None and not tracebacks:
         job = attrs.evolve(job, error=attrs.evolve(job.error, traceback=""))
     record = plain(job)
-    args = record.pop("args")
+    given = {name: record.pop(name) for name in sorted(_ARGUMENTS)}
     texts = {name: encode(f"job {job.id}", record.pop(name)) for name in FIELDS if name in record}
-    try:
-        texts["args"] = encode_args(job.id, args)
-    except InvalidPayload:  # of a job in memory, which is shown still
-        texts["args"] = b"null"
-    bound = {"args": min(most, ARGS)}
+    for name, value in given.items():
+        try:
+            texts[name] = encode_args(job.id, value)
+        except InvalidPayload:  # of a job in memory, which is shown still
+            texts[name] = b"null"
+    bound = dict.fromkeys(given, min(most, ARGS))
     large = {name: len(text) for name, text in texts.items() if len(text) > bound.get(name, most)}
     if large:
         record["large"] = large
@@ -78,8 +80,8 @@ def encode_job(job: Job, *, tracebacks: bool, most: int = LARGE) -> bytes:
     return b"%b%b}" % (encode(f"job {job.id}", record)[:-1], whole and b"," + whole)
 
 
-def encode_args(job_id: str, args: tuple[Any, ...] | None) -> bytes:
-    """Return the arguments of a job as JSON, to be shown: their types may be lost.
+def encode_args(job_id: str, args: tuple[Any, ...] | Mapping[str, Any] | None) -> bytes:
+    """Return the arguments of a job, by place or by name, as JSON, to be shown: their types may be lost.
 
     Raises:
         InvalidPayload: JSON cannot hold one.
@@ -165,8 +167,9 @@ class Values:
         job = await self._store.get(asked.job)
         if owner not in (None, job.owner):
             raise UnknownJob(asked.job)
-        if asked.field == "args":
-            return Value(job.owner, await made(partial(encode_args, job.id, job.args), job.args))
+        if asked.field in _ARGUMENTS:
+            args = job.args if asked.field == "args" else job.kwargs
+            return Value(job.owner, await made(partial(encode_args, job.id, args), args))
         value: Any = job.result if asked.field == "result" else job.metadata
         if asked.field == "data":
             value = (await self._event(asked.job, asked.seq)).data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -27,7 +27,7 @@ def same(one: Submission, other: Submission) -> bool:
         return (
             one.target == other.target
             and attrs.evolve(given, metadata={}) == attrs.evolve(before, metadata={})
-            and _alike([*one.args, given.metadata], [*other.args, before.metadata])
+            and _alike([*one.args, one.kwargs, given.metadata], [*other.args, other.kwargs, before.metadata])
         )
     except Exception:  # noqa: BLE001  # the comparison is the caller's code and may raise anything
         return False
@@ -178,16 +178,22 @@ class Row:
         return self.finished is not None and self.parent is None and self.resubmitted_as is None
 
     def _args_contain(self, piece: str) -> bool:
-        args = self.submission.args
-        self.args_bytes = self.args_bytes or weigh(args)
+        given = self._given()
+        self.args_bytes = self.args_bytes or weigh(given)
         told = self.args_bytes <= ARGS_READ and not self.submission.options.hide_args
-        return told and piece in text_of(args, None)
+        return told and piece in text_of(given, None)
+
+    def _given(self) -> Sequence[Any] | Mapping[str, Any]:
+        """Return all arguments as a file has them."""
+        args, kwargs = self.submission.args, self.submission.kwargs
+        return {"args": args, "kwargs": dict(sorted(kwargs.items()))} if kwargs else args
 
     def summary(self, epoch: float) -> JobSummary:
         """Return the summary of the job for lists; see `snapshot`."""
         if self.args_text is None:
-            self.args_bytes = self.args_bytes or weigh(self.submission.args)
-            self.args_text = text_of(self.submission.args) if self.args_bytes <= ARGS_READ else None
+            given = self._given()
+            self.args_bytes = self.args_bytes or weigh(given)
+            self.args_text = text_of(given) if self.args_bytes <= ARGS_READ else None
         if self.state is State.COMPLETED:
             self.result_bytes = self.result_bytes or weigh(self.result)
         return summary_of(
@@ -202,6 +208,8 @@ class Row:
     def size(self) -> int:
         """Return about how many bytes an ended job takes."""
         size = self.log.size + sum(map(weigh, self.submission.args))
+        if self.submission.kwargs:
+            size += weigh(self.submission.kwargs)
         if self.result is not None:
             size += weigh(self.result)
         if metadata := self.submission.options.metadata:
@@ -252,4 +260,5 @@ class Row:
             resubmitted_from=None if self.submission.again is None else self.submission.again.job_id,
             ready_at=wall(self.ready),
             args=None if options.hide_args else self.submission.args,
+            kwargs=None if options.hide_args else self.submission.kwargs,
         )

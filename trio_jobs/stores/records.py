@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import attrs
 
 from .._common.record import show
+from .._model.job import NO_KWARGS
 
 if TYPE_CHECKING:
     from .._common.errors import ErrorRecord
@@ -47,6 +48,7 @@ class Submission:
         limits: The limits of its handler, as that is marked; `limits.KeepsLimits` tells the store of them.
         submitter: The attempt whose handler submits it: job id, number and claim id; None if no handler does.
         again: Which job it is submitted again for, if for any.
+        kwargs: The handler's keyword arguments.
     """
 
     __repr__ = show
@@ -62,6 +64,7 @@ class Submission:
     limits: Sequence[str | Limit] = ()
     submitter: tuple[str, int, str | None] | None = None
     again: Again | None = None
+    kwargs: Mapping[str, Any] = NO_KWARGS
 
 
 @attrs.define

@@ -68,7 +68,7 @@ def resubmission(old: Submission, given: Mapping[str, Any], *, once: bool = Fals
     """
     mark = mark_of(old.target)
     options = {name: value for name, value in given.items() if name != "key"}
-    new = Submission(new_id(), old.handler, old.target, old.args, _options(old, options))
+    new = Submission(new_id(), old.handler, old.target, old.args, _options(old, options), kwargs=old.kwargs)
     if (key := given.get("key")) is not None:
         new.key = text("key", key)
     if mark.limits or "limit_key" in given:

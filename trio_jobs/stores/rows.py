@@ -17,7 +17,7 @@ import msgspec
 from .._common.error_text import shown
 from .._common.errors import InvalidPayload, Permanent, StoreCorrupt, UnknownHandler
 from .._common.states import State
-from .._json.arguments import Arguments
+from .._json.arguments import Arguments, plain_arguments
 from .._json.inputs import Inputs
 from .._json.stored import (
     DEFAULT_OPTIONS,
@@ -30,7 +30,7 @@ from .._json.stored import (
 )
 from .._json.values import decode, encode
 from .._model.handler import mark_of
-from .._model.job import DEFAULT, Event, Job, Kind, Options, Priority, Progress
+from .._model.job import DEFAULT, NO_KWARGS, Event, Job, Kind, Options, Priority, Progress
 from .._model.retry import Matcher, Retry
 from .._model.summary import JobSummary, short_progress, shortened
 from .contract import Claim, Submission
@@ -43,7 +43,6 @@ _EVERY = Retry().on
 _MOST = 2**63 - 1  # of a number in the file
 _CACHED = 1000  # options, each of
 _LONG = 1000  # characters at most
-_ARGUMENTS: Final = msgspec.json.Decoder(tuple[Any, ...])
 STATES, _PRIORITIES = frozenset(map(str, State)), frozenset(map(int, Priority))
 
 
@@ -108,7 +107,7 @@ class Rows:
         arguments = self._of_child(new.target) if child else self._known(new)
         options, on = new.options, arguments.mark.options.retry.on
         text = DEFAULT_OPTIONS if options is DEFAULT else encode_options(options, on)
-        args, metadata = arguments.encode(new.args), encode_metadata(options)
+        args, metadata = arguments.encode(new.args, new.kwargs), encode_metadata(options)
         return Written(
             new,
             {
@@ -207,17 +206,18 @@ class Rows:
         """Return what a job was submitted with, what it saved, and what is wrong with them, if anything."""
         job_id, handler, args, options, metadata, priority, owner, key = row
         values: tuple[Any, ...] = ()
-        kept: Any = None
+        named, kept = NO_KWARGS, None
         given, fault = self._readable(options, priority, owner, handler)
         try:
-            values = self._arguments[handler].decode(args)
+            values, named = self._arguments[handler].decode(args)
             kept = None if saved is None else decode(saved)
             given = given if metadata is None else attrs.evolve(given, metadata=decode(metadata))
         except InvalidPayload as error:
             fault = fault or str(error)
         except UNREADABLE as error:
             fault = fault or f"what is stored of it cannot be read: {error}"
-        return Submission(job_id, handler, self.handlers[handler], values, given, key), kept, fault
+        new = Submission(job_id, handler, self.handlers[handler], values, given, key, kwargs=named)
+        return new, kept, fault
 
     def job_of(self, row: Sequence[Any]) -> Job:
         """Return a row of `job` as a snapshot.
@@ -234,8 +234,9 @@ class Rows:
         given, fault = self._readable(options, priority, owner, handler or "")
         try:
             why, message = reason_of(reason, message)
-            args, damage = _told(row[27])
+            args, kwargs, damage = _told(row[27])
             fault = fault or damage
+            hidden = fault or given.hide_args  # what cannot be read may say so
             return Job(
                 id=job_id or "",
                 handler=handler or "",
@@ -268,7 +269,8 @@ class Rows:
                 limit_key=given.limit_key,
                 resubmitted_from=again,
                 ready_at=_wall(row[26]),
-                args=None if fault or given.hide_args else args,  # what cannot be read may say so
+                args=None if hidden else args,
+                kwargs=None if hidden else kwargs,
             )
         except UNREADABLE as error_:
             raise _damaged(job_id, error_) from error_
@@ -349,12 +351,12 @@ def _damaged(job_id: str | None, error: Exception) -> StoreCorrupt:
     )
 
 
-def _told(data: bytes | str | None) -> tuple[tuple[Any, ...] | None, str]:
+def _told(data: bytes | str | None) -> tuple[tuple[Any, ...] | None, Mapping[str, Any] | None, str]:
     """Return stored arguments as JSON has them, and ""; or None, and the message about it."""
     try:
-        return _ARGUMENTS.decode(data or b""), ""
+        return *plain_arguments(data or b""), ""
     except UNREADABLE as error:
-        return None, f"its stored arguments cannot be read: {error}"
+        return None, None, f"its stored arguments cannot be read: {error}"
 
 
 def _progress_of(data: bytes | None) -> Progress | None:
@@ -381,7 +383,7 @@ def _wall(when: float | None) -> datetime | None:
 
 
 def _refusing(fault: InvalidPayload) -> Callable[..., Awaitable[Any]]:
-    async def refuse(*_: object) -> None:  # noqa: ASYNC124  # in the place of a handler
+    async def refuse(*_: object, **__: object) -> None:  # noqa: ASYNC124  # in the place of a handler
         raise Permanent(fault)
 
     return refuse

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from .._common.errors import TrioJobsError
+from .._json.arguments import plain_arguments
 from .._json.values import decode, encode
 from .._model.handler import handler as marked
 from .rows import Rows
@@ -40,7 +41,8 @@ class ScheduleTexts:
             UnknownHandler: Its handler is not known here.
             InvalidPayload: JSON cannot hold a value.
         """
-        job = self._rows.written(submission(one.handler, one.args, one.options)).values
+        given = {**one.options, "kwargs": one.kwargs}
+        job = self._rows.written(submission(one.handler, one.args, given)).values
         said = {name: getattr(one, name) for name in _RULE} | {name: job[name] for name in _JOB}
         return {"name": one.name, "every": one.every, "text": encode("a schedule", said).decode()}
 
@@ -53,9 +55,10 @@ class ScheduleTexts:
             handler, *job = (said[name] for name in _JOB)
             rule = {name: said[name] for name in _RULE}
             if handler not in self._rows.handlers:
-                return Schedule(_unknown(handler), tuple(decode(job[0])), **rule)
+                args, kwargs = plain_arguments(job[0])
+                return Schedule(_unknown(handler), args, kwargs=kwargs, **rule)
             new = self._rows.claim_of(("", handler, *job, None, 0, 0, None, 0, 0, None)).submission
-            return Schedule(new.target, new.args, options=given_of(new.options), **rule)
+            return Schedule(new.target, new.args, kwargs=new.kwargs, options=given_of(new.options), **rule)
         except (TrioJobsError, ImportError, LookupError, TypeError, ValueError) as error:
             logger.warning("a stored schedule cannot be read: %s", error)
             return None
@@ -65,7 +68,7 @@ def _unknown(name: str) -> Callable[..., Awaitable[Any]]:
     """Return what stands for a handler that this registry was not given."""
 
     @marked(name=name)
-    async def unknown(*_: object) -> None:  # noqa: ASYNC124  # in the place of a handler
+    async def unknown(*_: object, **__: object) -> None:  # noqa: ASYNC124  # in the place of a handler
         """Take any arguments."""
 
     return unknown

@@ -9,11 +9,12 @@ import attrs
 
 from .._common.validate import text
 from .._model.handler import check_call, check_limit_key, refuse_arguments
-from .._model.job import DEFAULT, Options, new_id
-from .._model.options import SpawnOptions, SubmitOptions, build, build_once
+from .._model.job import DEFAULT, NO_KWARGS, Options, new_id
+from .._model.options import SpawnOptions, SubmitOptions, build, build_once, named
 from .contract import Submission
 
-_NAMES = frozenset(SubmitOptions.__annotations__)
+_APART = frozenset({"key", "kwargs"})
+_NAMES = SubmitOptions.__annotations__.keys() | _APART
 
 
 def submission(
@@ -22,23 +23,24 @@ def submission(
     """Return a checked submission.
 
     Raises:
-        TypeError: `fn` is not an async function, does not take `args`, an option has the wrong type, or
-            `limit_key` is missing or has no meaning.
+        TypeError: `fn` is not an async function, does not take `args` and `kwargs`, an option has the wrong
+            type, or `limit_key` is missing or has no meaning.
         ValueError: An option is out of range.
     """
     if not given.keys() <= _NAMES:
         refuse_arguments(fn, given.keys() - _NAMES)
-    mark = check_call(fn, args)
+    kwargs = named("kwargs", given["kwargs"]) if "kwargs" in given else NO_KWARGS
+    mark = check_call(fn, args, kwargs)
     if mark.limits or "limit_key" in given:
         check_limit_key(mark, given)
-    if "key" not in given and not mark.limits:
+    if "key" not in given and "kwargs" not in given and not mark.limits:
         return Submission(new_id(), mark.name, fn, args, build_once(mark.options, given))
-    options = {name: value for name, value in given.items() if name != "key"}  # which is no part of `Options`
+    options = {name: value for name, value in given.items() if name not in _APART}
     if (key := given.get("key")) is not None:
         text("key", key)
     plain = None if key is None else build_once(DEFAULT, options)
     new = Submission(new_id(), mark.name, fn, args, build_once(mark.options, options), key, plain)
-    new.limits = mark.limits
+    new.limits, new.kwargs = mark.limits, kwargs
     return new
 
 
@@ -56,8 +58,10 @@ def child_submission(
     """
     if not given.keys() <= _NAMES:
         refuse_arguments(fn, given.keys() - _NAMES)
-    mark = check_call(fn, args)
-    for name in given:
+    kwargs = named("kwargs", given["kwargs"]) if "kwargs" in given else NO_KWARGS
+    mark = check_call(fn, args, kwargs)
+    options = {name: value for name, value in given.items() if name != "kwargs"}
+    for name in options:
         if name not in SpawnOptions.__annotations__:
             known = ", ".join(SpawnOptions.__annotations__)
             raise TypeError(f"a child job has no option {name!r}; it takes {known}")
@@ -68,4 +72,4 @@ def child_submission(
         owner=parent.owner,
         priority=parent.priority,
     )
-    return Submission(new_id(), mark.name, fn, args, build(base, given))
+    return Submission(new_id(), mark.name, fn, args, build(base, options), kwargs=kwargs)

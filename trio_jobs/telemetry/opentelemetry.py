@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
-from typing import Any, Final, Protocol, TypeVar, TypeVarTuple, Unpack, cast, overload
+from typing import Any, Concatenate, Final, Protocol, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 import trio
 
@@ -59,7 +59,9 @@ class Submits(Protocol):
 class SubmitsByName(Protocol):
     """What takes jobs by the name of a handler: the registry of a server."""
 
-    async def submit(self, fn: str, /, *args: Any, **options: Unpack[SubmitOptions]) -> JobHandle[Any, Any]:
+    async def submit(
+        self, fn: str, /, *args: Any, kwargs: Mapping[str, Any] = ..., **options: Unpack[SubmitOptions]
+    ) -> JobHandle[Any, Any]:
         """See `RemoteRegistry.submit`."""
         ...
 
@@ -112,7 +114,23 @@ class Tracing:
     ) -> JobHandle[T, R]: ...
     @overload
     async def submit(
-        self, jobs: SubmitsByName, fn: str, /, *args: Any, **options: Unpack[SubmitOptions]
+        self,
+        jobs: Submits,
+        fn: Callable[Concatenate[JobContext[T], ...], Awaitable[R]],
+        /,
+        *args: Any,
+        kwargs: Mapping[str, Any],
+        **options: Unpack[SubmitOptions],
+    ) -> JobHandle[T, R]: ...
+    @overload
+    async def submit(
+        self,
+        jobs: SubmitsByName,
+        fn: str,
+        /,
+        *args: Any,
+        kwargs: Mapping[str, Any] = ...,
+        **options: Unpack[SubmitOptions],
     ) -> JobHandle[Any, Any]: ...
     async def submit(  # type: ignore[misc]  # mypy does not see that `*args` takes `*Ts`
         self, jobs: Any, fn: Any, /, *args: Any, **options: Any

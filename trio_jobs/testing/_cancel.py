@@ -165,8 +165,8 @@ def cancel_at_every_checkpoint(
 
 async def _live(canceller: _Canceller, fn: Handler, args: tuple[Any, ...], options: dict[str, Any]) -> Life:
     @functools.wraps(fn)
-    async def handler(job: JobContext[Any], *given: Any) -> Any:
-        coroutine = _Stoppable(cast("Coroutine[Any, Any, Any]", fn(job, *given)))
+    async def handler(job: JobContext[Any], *given: Any, **named: Any) -> Any:
+        coroutine = _Stoppable(cast("Coroutine[Any, Any, Any]", fn(job, *given, **named)))
         canceller.begin(coroutine)
         return await coroutine
 

@@ -107,14 +107,14 @@ def journalled(fn: Handler, history: History) -> Handler:
     """Return `fn` as a handler that adds each of its runs to `history.runs`."""
 
     @functools.wraps(fn)
-    async def handler(job: JobContext[Any], *args: Any) -> Any:
+    async def handler(job: JobContext[Any], *args: Any, **kwargs: Any) -> Any:
         connection = CONNECTION.get()
         run = HandlerRun(job.id, job.attempt, connection.name, trio.current_time(), timed_out=job.timed_out)
         history.runs.append(run)
         job.__class__ = _Recorded
         vars(job)["run"] = run
         try:
-            return await fn(job, *args)
+            return await fn(job, *args, **kwargs)
         except trio.Cancelled:
             run.stopped = True
             raise

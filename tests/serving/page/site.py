@@ -95,6 +95,7 @@ class Site:
             burst,
             fail,
             form,
+            styled,
             chat,
             approve,
             alone,
@@ -269,3 +270,10 @@ async def form(
 ) -> list[Any]:
     """Return the arguments."""
     return [text, number, flag, colour, names, size, *more]
+
+
+@trio_jobs.handler
+async def styled(
+    job: trio_jobs.JobContext[None], text: str, *, width: int, fonts: list[str] | None = None, **others: str
+) -> dict[str, Any]:
+    return {"text": text, "width": width, "fonts": fonts, **others}

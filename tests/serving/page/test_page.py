@@ -123,6 +123,47 @@ def test_what_does_not_fit_is_said_at_its_field(page: Page, site: Site) -> None:
 
 
 @in_browser()
+def test_keyword_only_parameters_have_fields(page: Page, site: Site) -> None:
+    """They are asked for, go to the handler by name, and are shown; an error is said at the one it names."""
+    open_page(page)
+    page.get_by_role("button", name="New job").click()
+    page.get_by_label("Handler", exact=True).select_option("styled")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_text("This is needed.")).to_have_count(1)
+    expect(page.get_by_label("width")).to_be_focused()
+    page.get_by_label("width").fill("7")
+    page.get_by_label("fonts").fill("[1]")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_text("the keyword argument 'fonts' of styled does not fit")).to_be_visible()
+    expect(page.get_by_label("fonts")).to_be_focused()
+    expect(page.locator("#submit-error")).to_be_hidden()
+    page.get_by_label("fonts").fill('["serif"]')
+    page.get_by_role("button", name="Submit").click()
+    expect_state(page, "completed")
+    result = json.loads(page.locator("#job-result pre").inner_text())
+    assert result == {"text": "", "width": 7, "fonts": ["serif"]}
+    shown = page.locator("#job-facts dt", has_text="Keyword arguments").locator("+ dd pre")
+    assert json.loads(shown.inner_text()) == {"width": 7, "fonts": ["serif"]}
+
+
+@in_browser()
+def test_keyword_arguments_are_in_the_form_again(page: Page, site: Site) -> None:
+    """A job with any keyword arguments is submitted again with them, or with one that is changed."""
+    given = {"text": "a", "width": 7, "colour": "red"}
+    open_page(page, site.submit("styled", kwargs=given))
+    expect_state(page, "completed")
+    page.get_by_role("button", name="Submit again…").click()
+    expect(page.get_by_label("text", exact=True)).to_have_value("a")
+    page.get_by_label("width").fill("8")
+    page.locator("#submit-button").click()
+    shown = page.locator("#job-facts dt", has_text="Keyword arguments").locator("+ dd pre")
+    expect(shown).to_contain_text("8")
+    expect_state(page, "completed")
+    result = json.loads(page.locator("#job-result pre").inner_text())
+    assert result == {"text": "a", "width": 8, "fonts": None, "colour": "red"}
+
+
+@in_browser()
 def test_a_keyed_limit_asks_for_its_key(page: Page, site: Site) -> None:
     """Only for a handler with a keyed limit there is a field for the key, which is needed."""
     open_page(page)

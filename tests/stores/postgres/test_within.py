@@ -41,7 +41,7 @@ async def ship(job: JobContext[str], order: int) -> str:
 
 
 @handler
-async def take(job: JobContext[str], *things: Any) -> None: ...
+async def take(job: JobContext[str], *things: Any, **named: Any) -> None: ...
 
 
 @handler
@@ -235,6 +235,12 @@ SAME: list[tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]] = [
         {"exclusive": "c", "on_busy": Debounce(1, 2.5)},
     ),
     ((1,), {"timeout": None, "key": None, "owner": None}, {}),
+    (
+        (1,),
+        {"kwargs": {"b": [1.0, {"y": 1, "x": None}], "é a": ""}},
+        {"kwargs": {"é a": "", "b": [1.0, {"x": None, "y": 1}]}},
+    ),
+    ((), {"kwargs": {}}, {}),
 ]
 
 
@@ -262,6 +268,7 @@ async def test_sql_writes_what_python_writes(db: psycopg.Connection[Any], case: 
         ({"retry": {"jitter": 2}}, "retry.jitter takes a number from 0 to 1; got 2"),
         ({"priority": 7}, "priority takes a whole number from 0 to 3; got 7"),
         ({"timeouts": 5}, "timeouts takes a object; got 5"),
+        ({"kwargs": [1]}, "kwargs takes a object; got [1]"),
         ({"timeout": 1, "timeouts": {}}, "timeout or timeouts, not both"),
         ({"delay": 1, "run_at": "2030-01-01T00:00Z"}, "delay or run_at, not both"),
         ({"run_at": "2030-01-01T00:00:00"}, "with its time zone"),
@@ -324,11 +331,11 @@ async def test_what_cannot_be_is_refused(url: str, db: psycopg.Connection[Any]) 
         with alone.transaction(force_rollback=True):
             submit_within(alone, ship, 7)
     with pytest.raises(TypeError, match="takes a psycopg.Connection"):
-        submit_within(url, ship, 7)  # type: ignore[arg-type]
+        submit_within(url, ship, 7)  # type: ignore[call-overload]
     with pytest.raises(InvalidPayload, match="arguments of ship do not fit"):
         submit_within(db, ship, "seven")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="takes 1 arguments"):
-        submit_within(db, ship)  # type: ignore[arg-type]
+        submit_within(db, ship)  # type: ignore[arg-type, call-arg]
     with pytest.raises(ValueError, match="keeps no jobs yet"):
         submit_within(db, ship, 7, schema="others")
     db.execute("UPDATE trio_jobs.meta SET value = 99")

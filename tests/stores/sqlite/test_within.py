@@ -78,7 +78,7 @@ async def test_what_cannot_be_is_refused(path: Path) -> None:
         with pytest.raises(InvalidPayload, match="arguments of ship do not fit"):
             submit_within(db, ship, "seven")  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="takes 1 arguments"):
-            submit_within(db, ship)  # type: ignore[arg-type]
+            submit_within(db, ship)  # type: ignore[arg-type, call-arg]
         db.execute("UPDATE trio_jobs_meta SET value = 99 WHERE name = 'version'")
         with pytest.raises(SchemaTooNew):
             submit_within(db, ship, 7)
@@ -106,4 +106,4 @@ def test_a_file_without_jobs_is_refused(tmp_path: Path) -> None:
 def test_another_copy_of_sqlite_is_refused(tmp_path: Path) -> None:
     """A connection of Python's `sqlite3`, which would release the registry's locks, is refused."""
     with closing(sqlite3.connect(tmp_path / "shop.db")) as db, pytest.raises(TypeError, match="two copies"):
-        submit_within(db, ship, 7)  # type: ignore[arg-type]
+        submit_within(db, ship, 7)  # type: ignore[call-overload]

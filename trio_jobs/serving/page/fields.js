@@ -30,6 +30,7 @@ export class Field {
    *   chosen, as nobody is to send a no by sending nothing.
    */
   constructor(name, schema, { required, default: given, hint, choose = false }) {
+    this.name = name;
     this.#kind = kindOf(schema);
     if (this.#kind.name === "boolean" && (choose || !required)) this.#kind = { ...this.#kind, name: "choice", values: [true, false] };
     this.#required = required;

@@ -19,6 +19,10 @@ export class SubmitDialog {
   #fields = [];
   /** @type {?Field} */
   #rest = null;
+  /** @type {Field[]} */
+  #keywordOnly = [];
+  /** @type {Object<string, any>} The keyword arguments of the job that is to be submitted again that have no field. */
+  #others = {};
   /** @type {?Field} */
   #key = null;
   #submitted;
@@ -68,8 +72,12 @@ export class SubmitDialog {
   /** Show what a job was submitted with. */
   async #prefill(job) {
     const args = (await this.#jobs.value(job, "args")) ?? [];
+    const kwargs = (await this.#jobs.value(job, "kwargs")) ?? {};
     this.#handler.value = job.handler;
     this.#choose();
+    const fields = [...this.#fields, ...this.#keywordOnly].filter(({ name }) => Object.hasOwn(kwargs, name));
+    for (const field of fields) field.write(kwargs[field.name]);
+    this.#others = Object.fromEntries(Object.entries(kwargs).filter(([name]) => !fields.some((field) => field.name === name)));
     this.#fields.slice(0, args.length).forEach((field, index) => field.write(args[index]));
     if (args.length > this.#fields.length) this.#rest?.write(args.slice(this.#fields.length));
     element("submit-tags").value = Object.entries(job.tags).map(([name, value]) => writeTag(name, value)).join(" ");
@@ -81,7 +89,7 @@ export class SubmitDialog {
   /** Return the handler and the arguments as text. */
   #shown() {
     try {
-      return writeJSON([this.#handler.value, this.#args()]);
+      return writeJSON([this.#handler.value, this.#args(), this.#kwargs()]);
     } catch {
       return "";
     }
@@ -89,21 +97,23 @@ export class SubmitDialog {
 
   #choose() {
     const chosen = this.#handlers.find(({ name }) => name === this.#handler.value);
-    const { description, parameters, rest, limit_key } = chosen ?? { description: "", parameters: [], rest: null };
+    const { description, parameters, rest, keyword_only = [], limit_key } = chosen ?? { description: "", parameters: [], rest: null };
     sayOrHide(element("submit-description"), description);
-    this.#fields = parameters.map(({ name, schema, required, default: given }) => new Field(name, schema, { required, default: given }));
+    this.#fields = parameters.map(fieldOf);
+    this.#keywordOnly = keyword_only.map(fieldOf);
+    this.#others = {};
     const list = { type: "array" };
     this.#rest = rest && new Field("More arguments", list, { required: false, hint: "a JSON list, optional" });
     const named = { required: true, hint: "whose place it takes" };
     this.#key = limit_key ? new Field("Limit key", { type: "string", minLength: 1 }, named) : null;
-    const nodes = [...this.#fields, this.#rest, this.#key].flatMap((field) => field?.node ?? []);
+    const nodes = [...this.#fields, this.#rest, ...this.#keywordOnly, this.#key].flatMap((field) => field?.node ?? []);
     element("submit-parameters").replaceChildren(...nodes);
     this.#complain("");
   }
 
   /** Return the arguments, by position: only the last ones may be left out. */
   #args() {
-    const values = collect(this.#fields);
+    const values = collect([...this.#fields, ...this.#keywordOnly]).slice(0, this.#fields.length);
     const more = this.#rest?.read() ?? LEFT_OUT;
     if (more !== LEFT_OUT && !Array.isArray(more)) throw new Unfit("More arguments are a JSON list.");
     const given = more !== LEFT_OUT && more.length > 0 ? values.length : values.findLastIndex((value) => value !== LEFT_OUT) + 1;
@@ -114,6 +124,12 @@ export class SubmitDialog {
       throw new Unfit("An argument is empty, and one behind it is not: give both.");
     }
     return more === LEFT_OUT ? args : [...args, ...more];
+  }
+
+  /** Return the keyword arguments. */
+  #kwargs() {
+    const given = this.#keywordOnly.map((field) => [field.name, field.read()]).filter(([, value]) => value !== LEFT_OUT);
+    return { ...this.#others, ...Object.fromEntries(given) };
   }
 
   #options() {
@@ -135,7 +151,7 @@ export class SubmitDialog {
     this.#complain("");
     element("submit-button").disabled = true; // a second click submits no second job
     try {
-      const job = await this.#send(this.#args(), this.#options());
+      const job = await this.#send(this.#args(), this.#kwargs(), this.#options());
       this.#dialog.close();
       this.#submitted(job);
     } catch (error) {
@@ -146,17 +162,18 @@ export class SubmitDialog {
   }
 
   /** Submit the job again if its arguments are still the same, else one in its place, or of another handler. */
-  #send(args, options) {
+  #send(args, kwargs, options) {
     const { id, handler, shown } = this.#again ?? {};
     if (shown === this.#shown()) return this.#jobs.resubmit(id, { timeout: null, ...options });
     const again = handler === this.#handler.value ? id : undefined;
-    return this.#jobs.submit(this.#handler.value, args, { again, ...options });
+    return this.#jobs.submit(this.#handler.value, args, { again, kwargs, ...options });
   }
 
   /** Show an error, at the field that it names if it names one. */
   #refused(error) {
-    const place = error.code === "invalid_payload" && /\$\[(\d+)\]/.exec(error.message);
-    const field = place && this.#fields[Number(place[1])];
+    const named = /^the (?:arguments of .*\$\[(\d+)\]|keyword argument '(.*?)' of )/.exec(error.code === "invalid_payload" ? error.message : "");
+    const [, place, name] = named ?? [];
+    const field = name === undefined ? this.#fields[Number(place)] : this.#keywordOnly.find((one) => one.name === name);
     if (!field) return this.#complain(error.message);
     field.complain(error.message);
     field.focus();
@@ -166,6 +183,9 @@ export class SubmitDialog {
     sayOrHide(element("submit-error"), problem);
   }
 }
+
+/** @param {{name: string, schema: object, required: boolean, default?: any}} parameter */
+const fieldOf = ({ name, schema, required, default: given }) => new Field(name, schema, { required, default: given });
 
 /** Read every field, so that all errors are shown at once; the first field with one gets the focus. */
 function collect(fields) {

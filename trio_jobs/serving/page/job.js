@@ -189,6 +189,7 @@ export class JobView {
     const facts = [
       ["Id", [copied(job.id)]],
       ["Arguments", ("args" in (job.large ?? {}) || job.args?.length > 0) && [this.#value(job, "args")]],
+      ["Keyword arguments", ("kwargs" in (job.large ?? {}) || Object.keys(job.kwargs ?? {}).length > 0) && [this.#value(job, "kwargs")]],
       ["Tags", tags.length ? tags : null],
       ["Attempt", job.attempt > 0 && `${job.attempt}${job.retry.attempts > 1 ? ` of ${job.retry.attempts}` : ""}`],
       ["Priority", job.priority],

@@ -41,6 +41,7 @@
  * @property {?string} waiting_for What it waits for: `due`, `input`, `slot`, `worker`, `paused`, `limit NAME KEY` or `behind ID`.
  * @property {?string} ready_at When the attempt that runs said that it is ready.
  * @property {?any[]} args The arguments, if they are told.
+ * @property {?Object<string, any>} kwargs The keyword arguments.
  * @property {Object<string, number>} [large] The values that were left out, with their sizes in bytes; see `get`.
  */
 
@@ -52,7 +53,7 @@
  * @property {number} log_bytes
  * @property {?string} args_text The first 200 characters of the arguments as JSON, if these have no more than 16 KiB.
  */
-/** @typedef {"error"|"result"|"metadata"|"key"|"timeouts"|"retry"|"spent"|"saved"|"large"|"unconsumed"|"exclusive"|"behind"|"replaced_by"|"limit_key"|"waiting_for"|"resubmitted_from"|"ready_at"|"args"} Unlisted The fields that no list has. */
+/** @typedef {"error"|"result"|"metadata"|"key"|"timeouts"|"retry"|"spent"|"saved"|"large"|"unconsumed"|"exclusive"|"behind"|"replaced_by"|"limit_key"|"waiting_for"|"resubmitted_from"|"ready_at"|"args"|"kwargs"} Unlisted The fields that no list has. */
 /** @typedef {Omit<Job, Unlisted> & Listed} Summary A job in a list; its `message` has at most 200 characters. */
 
 /**

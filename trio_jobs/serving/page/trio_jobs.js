@@ -35,6 +35,7 @@ import { fillEvents, fillJob, readValue } from "./values.js";
  * @property {string} description
  * @property {{name: string, schema: object, required: boolean, default?: any}[]} parameters JSON Schemas.
  * @property {?object} rest The schema of further arguments, if it accepts any.
+ * @property {{name: string, schema: object, required: boolean, default?: any}[]} [keyword_only] Those that are no part of `args`.
  * @property {?object} inputs The schema of its jobs' inputs, if they take any.
  * @property {boolean} limit_key Whether its jobs take a `limit_key`.
  */
@@ -133,11 +134,14 @@ export class Jobs {
    *
    * @param {string} handler
    * @param {any[]} [args]
-   * @param {{again?: string, [name: string]: any}} [options] again: a job that has ended, in whose place it is; timeout, timeouts, retry, priority, delay, run_at, tags, metadata, key, exclusive, on_busy, limit_key, …
+   * @param {{again?: string, kwargs?: Object<string, any>, [name: string]: any}} [options] again: a job that has ended, in whose
+   *   place it is; kwargs: keyword arguments; timeout, timeouts, retry, priority, delay, run_at, tags, metadata, key, exclusive,
+   *   on_busy, limit_key, …
    * @returns {Promise<Job>}
    */
-  async submit(handler, args = [], { again, ...options } = {}) {
-    const message = { op: "submit", handler, args, ...(again ? { again } : {}), options: { key: newKey(), ...options } };
+  async submit(handler, args = [], { again, kwargs, ...options } = {}) {
+    const more = { ...(again ? { again } : {}), ...(kwargs ? { kwargs } : {}) };
+    const message = { op: "submit", handler, args, ...more, options: { key: newKey(), ...options } };
     return fillJob(this.#ask, (await this.#call(message)).job);
   }
 
@@ -167,7 +171,7 @@ export class Jobs {
    * Return a value that `get` left out, or the arguments: `get` never gives these.
    *
    * @param {Job} job
-   * @param {"result"|"saved"|"metadata"|"args"} name
+   * @param {"result"|"saved"|"metadata"|"args"|"kwargs"} name
    * @returns {Promise<any>}
    */
   async value(job, name) {

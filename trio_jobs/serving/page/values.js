@@ -13,7 +13,7 @@ import { readJSON } from "./exact.js";
 /**
  * @param {Ask} ask
  * @param {string} job
- * @param {string} field "result", "saved", "metadata" or "args"; or "data", of the event `seq`.
+ * @param {string} field "result", "saved", "metadata", "args" or "kwargs"; or "data", of the event `seq`.
  * @param {number} seq The job's `last_seq` when the value was left out.
  * @returns {Promise<any>}
  */

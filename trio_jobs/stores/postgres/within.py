@@ -8,7 +8,7 @@ trio_jobs.submit('ship', '[7]')`, which knows no handlers: types are checked whe
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeVarTuple, Unpack
+from typing import Any, Concatenate, Final, TypeVarTuple, Unpack, overload
 
 import msgspec
 import psycopg
@@ -28,6 +28,7 @@ Ts = TypeVarTuple("Ts")
 _LOOK: Final = "SELECT to_regclass(%s) IS NOT NULL"
 
 
+@overload
 def submit_within(
     connection: psycopg.Connection[Any],
     fn: Callable[[Any, Unpack[Ts]], Awaitable[object]],
@@ -35,6 +36,19 @@ def submit_within(
     *args: *Ts,
     schema: str = SCHEMA,
     **options: Unpack[SubmitOptions],
+) -> str: ...
+@overload
+def submit_within(
+    connection: psycopg.Connection[Any],
+    fn: Callable[Concatenate[Any, ...], Awaitable[object]],
+    /,
+    *args: Any,
+    schema: str = SCHEMA,
+    kwargs: Mapping[str, Any],
+    **options: Unpack[SubmitOptions],
+) -> str: ...
+def submit_within(  # type: ignore[misc]  # mypy does not see that `*args` takes `*Ts`
+    connection: psycopg.Connection[Any], fn: Any, /, *args: Any, schema: str = SCHEMA, **options: Any
 ) -> str:
     """Submit a job in the transaction of a connection. No checkpoint: it only writes.
 
@@ -48,6 +62,7 @@ def submit_within(
             that commits by itself needs a block `with connection.transaction():` around this.
         fn: As for `JobRegistry.submit`.
         *args: Its arguments.
+        kwargs: Its keyword arguments.
         schema: The schema in which the jobs are.
         **options: See `SubmitOptions`.
 
@@ -71,6 +86,7 @@ def submit_within(
         return _id_in(cursor.execute(statement, [call]).fetchone(), new)
 
 
+@overload
 async def submit_within_async(
     connection: psycopg.AsyncConnection[Any],
     fn: Callable[[Any, Unpack[Ts]], Awaitable[object]],
@@ -78,6 +94,19 @@ async def submit_within_async(
     *args: *Ts,
     schema: str = SCHEMA,
     **options: Unpack[SubmitOptions],
+) -> str: ...
+@overload
+async def submit_within_async(
+    connection: psycopg.AsyncConnection[Any],
+    fn: Callable[Concatenate[Any, ...], Awaitable[object]],
+    /,
+    *args: Any,
+    schema: str = SCHEMA,
+    kwargs: Mapping[str, Any],
+    **options: Unpack[SubmitOptions],
+) -> str: ...
+async def submit_within_async(  # type: ignore[misc]  # mypy does not see that `*args` takes `*Ts`
+    connection: psycopg.AsyncConnection[Any], fn: Any, /, *args: Any, schema: str = SCHEMA, **options: Any
 ) -> str:
     """Do what `submit_within` does, with an asynchronous connection of psycopg's, which needs asyncio."""
     _check(connection, psycopg.AsyncConnection, "submit_within_async")

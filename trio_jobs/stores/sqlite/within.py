@@ -6,9 +6,9 @@ the order back. In one transaction both are written, or neither.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVarTuple, Unpack, cast
+from typing import Any, Concatenate, TypeVarTuple, Unpack, cast, overload
 
 import apsw
 
@@ -27,12 +27,25 @@ from .queries import SCHEMAS
 Ts = TypeVarTuple("Ts")
 
 
+@overload
 def submit_within(
     connection: apsw.Connection,
     fn: Callable[[Any, Unpack[Ts]], Awaitable[object]],
     /,
     *args: *Ts,
     **options: Unpack[SubmitOptions],
+) -> str: ...
+@overload
+def submit_within(
+    connection: apsw.Connection,
+    fn: Callable[Concatenate[Any, ...], Awaitable[object]],
+    /,
+    *args: Any,
+    kwargs: Mapping[str, Any],
+    **options: Unpack[SubmitOptions],
+) -> str: ...
+def submit_within(  # type: ignore[misc]  # mypy does not see that `*args` takes `*Ts`
+    connection: apsw.Connection, fn: Any, /, *args: Any, **options: Any
 ) -> str:
     """Submit a job in the transaction that is open on a connection. No checkpoint: it only writes.
 
@@ -45,6 +58,7 @@ def submit_within(
             each other's locks (https://sqlite.org/howtocorrupt.html, 2.2.1).
         fn: As for `JobRegistry.submit`.
         *args: Its arguments.
+        kwargs: Its keyword arguments.
         **options: See `SubmitOptions`.
 
     Returns:

@@ -58,7 +58,7 @@ RETENTION: Final = Retention(
 ERROR: Final = ErrorRecord("ValueError", "no such thing: \u00e9 \U0001f600", "Traceback\n  line\n")
 
 
-async def work(job: object, *args: object) -> None:
+async def work(job: object, *args: object, **kwargs: object) -> None:
     """Stand in for a handler. No check runs it."""
 
 

@@ -143,15 +143,17 @@ async def arguments_are_told(store: Store) -> None:
 
 async def hidden_arguments_are_not_told(store: Store) -> None:
     """A job with `hide_args` has none in `get`, `ended` and `find`, and its attempt is given them."""
-    secret = kit.make("secret")
+    secret = kit.make("secret", kwargs={"token": "secret"})
     secret.options = attrs.evolve(secret.options, hide_args=True)
     await kit.accept(store, secret)
     (claim,) = await store.claim(1, kit.HOLDER)
     kit.expect("claim, the arguments", claim.submission.args, ("secret",))
     (one,) = await store.find(Where(), kit.ALL)
-    told = [(await store.get(secret.id)).args, one.args_text]
+    job = await store.get(secret.id)
     await store.finish(secret.id, 1, kit.completed())
-    kit.expect("get, find and ended, the arguments", [*told, (await store.ended(secret.id)).args], [None] * 3)
+    ended = await store.ended(secret.id)
+    told = [job.args, job.kwargs, one.args_text, ended.args, ended.kwargs]
+    kit.expect("get, find and ended, the arguments", told, [None] * 5)
 
 
 async def arguments_are_searched(store: Store) -> None:
@@ -159,8 +161,10 @@ async def arguments_are_searched(store: Store) -> None:
     hidden = kit.make("Größe")
     hidden.options = attrs.evolve(hidden.options, hide_args=True, owner="me")
     plain = kit.make("Größe", {"b": [1, None]}), kit.make('say "50%"', tags={"a": '"hide_args":true'})
-    ids = await kit.accept(store, *plain, hidden, kit.make("x" * 20_000, "Größe"))
-    names = dict(zip(ids, "abhl", strict=True))
+    ids = await kit.accept(
+        store, *plain, hidden, kit.make("x" * 20_000, "Größe"), kit.make("c", kwargs={"d": "e"})
+    )
+    names = dict(zip(ids, "abhlk", strict=True))
     for where, wanted in (
         (Where(args_contain="röß"), "a"),
         (Where(args_contain='"Größe",{"b":[1,null]}'), "a"),
@@ -170,6 +174,7 @@ async def arguments_are_searched(store: Store) -> None:
         (Where(args_contain="%"), "b"),
         (Where(args_contain="röß", states={State.QUEUED}, handler="work"), "a"),
         (Where(args_contain="röß", states={State.FAILED}), ""),
+        (Where(args_contain='{"args":["c"],"kwargs":{"d":"e"}}'), "k"),
         (Where(args_contain="röß", owner="me"), ""),
     ):
         found = "".join(names[job.id] for job in await store.find(where, kit.ALL))

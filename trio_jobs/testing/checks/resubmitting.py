@@ -34,17 +34,17 @@ async def _again(store: Resubmitter, job_id: str, *, once: bool = False, **given
 
 async def what_was_submitted_is_told(resubmitter: Resubmitter) -> None:
     """`submission` returns the handler, arguments, options and key with which a job was submitted."""
-    new = kit.make("a", 2, {"b": [None]}, key="k", delay=kit.LONG, **_GIVEN)
+    new = kit.make("a", 2, {"b": [None]}, kwargs={"c": [3]}, key="k", delay=kit.LONG, **_GIVEN)
     await kit.accept(resubmitter, new)
     found = await resubmitter.submission(new.id)
-    came = found.id, found.handler, [*found.args], found.options, found.key
-    kit.expect("submission", came, (new.id, new.handler, [*new.args], new.options, new.key))
+    came = found.id, found.handler, [*found.args], dict(found.kwargs), found.options, found.key
+    kit.expect("submission", came, (new.id, new.handler, [*new.args], new.kwargs, new.options, new.key))
     await kit.refused("submission of no job", UnknownJob, resubmitter.submission("0" * 32))
 
 
 async def a_job_is_submitted_again(resubmitter: Resubmitter) -> None:
     """A job that is submitted again has what the first one was submitted with, and names it; that stays."""
-    first = await kit.finished(resubmitter, kit.failed(), key="k", **_GIVEN)
+    first = await kit.finished(resubmitter, kit.failed(), key="k", kwargs={"c": [3]}, **_GIVEN)
     before = await resubmitter.get(first)
     new = await _again(resubmitter, first)
     kit.expect("submit of a job again", await kit.accept(resubmitter, new), [new.id])
@@ -53,7 +53,8 @@ async def a_job_is_submitted_again(resubmitter: Resubmitter) -> None:
     await kit.expect_job("submit of a job again", resubmitter, new.id, **same, **fresh)
     kit.expect("submit of a job again: the first", await resubmitter.get(first), before)
     claim = await kit.again(resubmitter, new.id)
-    kit.expect("claim of a job submitted again: args", claim.submission.args, new.args)
+    came = claim.submission.args, dict(claim.submission.kwargs)
+    kit.expect("claim of a job submitted again: args and kwargs", came, (new.args, {"c": [3]}))
 
 
 async def it_is_due_at_once(resubmitter: Resubmitter) -> None:

@@ -146,14 +146,15 @@ async def a_change_counts_from_then_on(keeper: Keeper) -> None:
     """After a change ticks count that are later; the row as it was seen before fires nothing."""
     row = await _declared(keeper)
     await _pass(keeper, row.last_tick)
-    await keeper.declare([Schedule(kit.work, ("b",), every=86400.0, name="daily")])
+    await keeper.declare([Schedule(kit.work, ("b",), kwargs={"c": 1}, every=86400.0, name="daily")])
     changed = await _row(keeper)
-    kit.expect("declare of other arguments, then schedules: args", changed.schedule.args, ("b",))
+    found = changed.schedule.args, dict(changed.schedule.kwargs)
+    kit.expect("declare of other arguments, then schedules: args and kwargs", found, (("b",), {"c": 1}))
     kit.expect("declare of other arguments, then schedules: anchor", changed.anchor, row.anchor)
     came = row.last_tick, changed.last_tick
     kit.ensure("declare of other arguments: last_tick is later", holds=came[0] < came[1], came=came)
     await _fire("fire with a row of before a change", keeper, row, row.last_tick + _HOUR, fires=False)
-    await keeper.declare([Schedule(kit.work, ("b",), every=60.0, name="daily")])
+    await keeper.declare([Schedule(kit.work, ("b",), kwargs={"c": 1}, every=60.0, name="daily")])
     changed = await _row(keeper)
     came = row.anchor, changed.anchor
     kit.ensure("declare of another `every`: anchor is later", holds=came[0] < came[1], came=came)

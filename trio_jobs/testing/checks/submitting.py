@@ -14,7 +14,7 @@ from ..._common.errors import InvalidPayload, KeyConflict, LeaseLost, QueueFull,
 from ..._common.states import State
 from ..._model.job import Kind, Priority, Timeouts
 from ..._model.retry import Retry
-from ...stores.contract import Store, Submission
+from ...stores.contract import Store, Submission, Where
 from . import kit
 
 
@@ -124,6 +124,24 @@ async def a_key_conflicts_with_another_submission(store: Store) -> None:
         error = await kit.rejected(f"submit under a key, {name}", KeyConflict, store, new, limit=1)
         kit.expect("KeyConflict of submit, key and job_id", (error.key, error.job_id), ("k", holder))
     kit.expect("submit that conflicted, then find", await kit.found(store), [holder])
+
+
+async def arguments_are_given_by_name(store: Store) -> None:
+    """Arguments by name come back as they were, in any order; under a key, others are a `KeyConflict`."""
+    first, second = ({"b": [1, None], "a b": "é"}, {"a b": "é", "b": [1, None]})
+    (holder,) = await kit.accept(store, kit.make(1, kwargs=first, key="k"))
+    await _same(store, kit.make(1, kwargs=second, key="k"), holder)
+    for other in ({}, {"b": [1, None]}, {**first, "b": [2, None]}):
+        what = f"submit under a key, with the kwargs {other}"
+        await kit.rejected(what, KeyConflict, store, kit.make(1, kwargs=other, key="k"))
+    (claim,) = await store.claim(kit.ALL, kit.HOLDER)
+    kit.expect(
+        "claim: args and kwargs", (claim.submission.args, dict(claim.submission.kwargs)), ((1,), first)
+    )
+    job, (one,) = await store.get(holder), await store.find(Where(), kit.ALL)
+    kit.expect("get: args and kwargs", ([*(job.args or ())], dict(job.kwargs or {})), ([1], first))
+    text = '{"args":[1],"kwargs":{"ab":"é","b":[1,null]}}'
+    kit.expect("find: args_text", (one.args_text or "").replace(" ", ""), text)
 
 
 async def a_conflict_accepts_nothing(store: Store) -> None:

@@ -40,7 +40,7 @@ BEGIN
         ]), 'number', 0, 1e300
         UNION ALL VALUES ('retry.factor', 'number', 1, 1e300), ('retry.jitter', 'number', 0, 1),
             ('retry.attempts', 'whole number', 1, 1e18), ('priority', 'whole number', 0, 3), ('on_busy', 'string or object', 0, 0)
-        UNION ALL SELECT unnest(ARRAY['timeouts', 'retry', 'tags', 'metadata']), 'object', 0, 0
+        UNION ALL SELECT unnest(ARRAY['timeouts', 'retry', 'tags', 'metadata', 'kwargs']), 'object', 0, 0
         UNION ALL SELECT unnest(ARRAY['run_at', 'key', 'owner', 'when_unread', 'exclusive', 'limit_key']), 'string', 0, 0
     ), one (name, value) AS (
         SELECT * FROM jsonb_each(given)
@@ -142,9 +142,19 @@ AS $$
         ) || '}'
 $$;
 
+-- Arguments as `_json/arguments.Arguments.encode` writes them.
+CREATE OR REPLACE FUNCTION trio_jobs.arguments_of(args jsonb, kwargs jsonb) RETURNS text LANGUAGE sql IMMUTABLE
+AS $$
+    SELECT coalesce(
+        '{"args":' || trio_jobs.plain_json(args) || ',"kwargs":' || trio_jobs.plain_json(nullif(kwargs, '{}')) || '}',
+        trio_jobs.plain_json(args)
+    )
+$$;
+
 -- Submit a job of a handler, in any language, and return its id. The `args` are an array, as those of the handler behind
 -- the job context; their types are checked when the job starts. The `options` are those of `SubmitOptions`, times in
--- seconds. The defaults of a handler's mark are not known here: what is left out has the package's own defaults.
+-- seconds, and `kwargs`, keyword arguments of the handler. The defaults of a handler's mark are not known here: what is left
+-- out has the package's own defaults.
 CREATE OR REPLACE FUNCTION trio_jobs.submit(handler text, args jsonb DEFAULT '[]', options jsonb DEFAULT '{}') RETURNS text
 LANGUAGE plpgsql
 AS $$
@@ -160,7 +170,7 @@ BEGIN
         '{"attempts": 1, "initial": 1, "factor": 2, "maximum": 60, "jitter": 0.5}' || coalesce(given -> 'retry', '{}')
     );
     parts := ARRAY[
-        handler, trio_jobs.plain_json(args), trio_jobs.options_of(given),
+        handler, trio_jobs.arguments_of(args, given -> 'kwargs'), trio_jobs.options_of(given),
         coalesce(trio_jobs.plain_json(nullif(given -> 'metadata', '{}')), ''), given ->> 'priority'
     ];
     answer := trio_jobs.submit_within(json_build_object('jobs', json_build_array(json_build_object(
