@@ -24,7 +24,7 @@ from trio_jobs import (
 from trio_jobs.client import connect
 
 NOW = datetime.now(UTC)
-KEPT = ("args", "tags", "priority", "owner", "timeouts", "exclusive", "retry", "key")
+KEPT = ("args", "kwargs", "tags", "priority", "owner", "timeouts", "exclusive", "retry", "key")
 
 
 @handler
@@ -61,12 +61,13 @@ async def test_schedules() -> None:
         {"cron": "0 7 * * 1-5", "timezone": "Europe/Berlin"},
         {"every": 9, "options": {"tags": {"a": "b"}, "priority": "low", "owner": "me", "timeout": 5}},
         {"every": 9, "options": {"exclusive": "x", "on_busy": Debounce(1, 2), "retry": Retry(attempts=3)}},
+        {"every": 9, "args": (), "kwargs": {"n": 2}},
     ],
 )
 async def test_a_schedule_is_added_as_it_is(given: dict[str, Any]) -> None:
     """What a client adds is what the process would add, with a name, a rule and options of all kinds."""
     async with site() as (jobs, url), connect(url) as remote:
-        new = Schedule(count, (2,), **given)
+        new = Schedule(count, **{"args": (2,), **given})
         found, submitted = list[Any](), list[Any]()
         for schedules in (jobs.schedules, remote.schedules):
             await schedules.add(new)
@@ -75,7 +76,17 @@ async def test_a_schedule_is_added_as_it_is(given: dict[str, Any]) -> None:
             submitted.append(
                 [
                     getattr(job, name)
-                    for name in ("args", "tags", "priority", "owner", "timeouts", "exclusive", "retry", "key")
+                    for name in (
+                        "args",
+                        "kwargs",
+                        "tags",
+                        "priority",
+                        "owner",
+                        "timeouts",
+                        "exclusive",
+                        "retry",
+                        "key",
+                    )
                 ]
             )
             await jobs.schedules.remove(new.name)

@@ -15,7 +15,6 @@ from .._running.context import JobContext
 from .._watching.handle import JobHandle
 from .._wire import requests
 from .._wire.replies import Reply, record_of
-from ..stores.records import PAGE_JOBS
 from .jobs import RemoteJobs, seen_in
 from .limits import RemoteLimits
 from .link import Link
