@@ -49,5 +49,5 @@ async def overview_of(jobs: JobRegistry) -> Overview:
     ended = frozenset(State) - UNFINISHED
     minute, hour = [dict(await store.count(Where(ended, newer_than=seconds))) for seconds in (60, 3600)]
     limits = [*await store.limits()] if isinstance(store, KeepsLimits) else []
-    workers = await store.workers() if isinstance(store, KnowsWorkers) else []
+    workers = [*await store.workers()] if isinstance(store, KnowsWorkers) else []
     return Overview(gauges.statistics, minute, hour, gauges.oldest_due, gauges.late, limits, workers)
