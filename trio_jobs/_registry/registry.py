@@ -221,7 +221,6 @@ class JobRegistry:
         """
         self._worker.check_open(submits=True)
         from .._watching.lines import LineStream
-
         return LineStream(partial(self.submit, fn, *args, **options), owned="when_unread" not in options)
 
     # ------------------------------------------------------------ looking
