@@ -212,8 +212,7 @@ class JobRegistry:
 
         Args:
             fn: As for `submit`; it streams strings.
-            *args: Its arguments.
-            kwargs: Its keyword arguments.
+            *args: Its arguments, and `kwargs` those by name.
             **options: See `SubmitOptions`.
 
         Raises:
@@ -221,6 +220,7 @@ class JobRegistry:
         """
         self._worker.check_open(submits=True)
         from .._watching.lines import LineStream
+
         return LineStream(partial(self.submit, fn, *args, **options), owned="when_unread" not in options)
 
     # ------------------------------------------------------------ looking
