@@ -152,6 +152,7 @@ async def test_a_new_job() -> None:
         cancel_requested_at=None,
         last_seq=1,
         args=new.args,
+        kwargs={},
         waiting_for="due",
     )
     assert await words(store, new.id) == [(0, "submitted", "nothing")]
