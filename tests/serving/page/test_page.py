@@ -437,6 +437,16 @@ def test_long_lists_and_large_values_come_when_somebody_wants_them(page: Page, s
     expect(result).to_contain_text("xxxx")
 
 
+def set_visibility(page: Page, state: str) -> None:
+    page.evaluate(
+        """(state) => {
+            Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        state,
+    )
+
+
 @in_browser()
 def test_nobody_is_asked_while_nobody_looks(page: Page, site: Site) -> None:
     """A hidden page sends no requests for jobs; when it is visible again it sends one at once."""
@@ -452,19 +462,15 @@ def test_nobody_is_asked_while_nobody_looks(page: Page, site: Site) -> None:
         };
     """)
     open_page(page)
-    see = """(how) => {
-        Object.defineProperty(document, "visibilityState", {get: () => how, configurable: true});
-        document.dispatchEvent(new Event("visibilitychange"));
-    }"""
     page.evaluate("rounds")  # three of them, with three questions each
-    page.evaluate(see, "hidden")
+    set_visibility(page, "hidden")
     before = page.evaluate("finds")
     page.clock.run_for(10_000)
     page.evaluate("fetch('/healthz').then((answer) => answer.text())")
     page.clock.run_for(10_000)
     assert page.evaluate("finds") == before
     job = site.submit("count", 1)
-    page.evaluate(see, "visible")
+    set_visibility(page, "visible")
     expect(page.locator(f".row[data-job='{job}']")).to_be_visible()
 
 
@@ -501,6 +507,10 @@ def test_schedules_are_paused_resumed_and_triggered(page: Page, site: Site) -> N
     row = page.locator(".schedules li")
     expect(row).to_contain_text("count: every 7200 s, next at", timeout=30_000)
     expect(row).to_contain_text(HOSTILE)
+    name, toggle = (row.locator(one).bounding_box() for one in (".name", ".toggle"))
+    assert name is not None
+    assert toggle is not None
+    assert name["x"] + name["width"] <= toggle["x"]  # what can be done with a schedule is beside it
     row.get_by_role("button", name="Pause").click()
     expect(row).to_contain_text("count: every 7200 s, paused")
     assert site.do(site.jobs.schedules.find)[0].paused
@@ -508,9 +518,11 @@ def test_schedules_are_paused_resumed_and_triggered(page: Page, site: Site) -> N
     expect(row).to_contain_text("next at")
     row.get_by_role("button", name="Run now").click()
     expect_state(page, "completed")
+    set_visibility(page, "hidden")  # in which the page does not look for schedules by itself
     site.do(site.jobs.schedules.remove, HOSTILE)
     row.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("alert").filter(has_text="no schedule has the name")).to_be_visible()
+    set_visibility(page, "visible")
     expect(row).to_be_hidden(timeout=30_000)
 
 
