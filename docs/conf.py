@@ -14,9 +14,7 @@ vars(opening).update(
     Limit=trio_jobs.Limit, Schedule=trio_jobs.Schedule, Wrap=hooks.Wrap, OnEvent=hooks.OnEvent
 )
 vars(options).update(Debounce=trio_jobs.Debounce)
-vars(registry).update(
-    Schedules=schedules.Schedules, JobLimits=limits.JobLimits, LineStream=trio_jobs.LineStream
-)
+vars(registry).update(Schedules=schedules.Schedules, JobLimits=limits.JobLimits)
 
 project = "trio_jobs"
 author = "The trio_jobs authors"

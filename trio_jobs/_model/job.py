@@ -79,7 +79,7 @@ ageing with a bound: no job that becomes due more than `PENALTY[p] - PENALTY[q]`
 priority p can start before it, whatever its own priority q. Nothing starves, and one index serves."""
 
 
-@attrs.frozen(slots=False)  # there are few, and it is made faster
+@attrs.frozen
 class Timeouts:
     """The clocks of a job, in seconds; None is no limit.
 

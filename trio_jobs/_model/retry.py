@@ -36,7 +36,7 @@ def _is_budget(_: object, field: "attrs.Attribute[Any]", value: object) -> None:
         whole(field.name, value, 1)
 
 
-@attrs.frozen(slots=False)  # there are few, and it is made faster
+@attrs.frozen
 class Retry:
     """How often, when and after what a job runs again.
 

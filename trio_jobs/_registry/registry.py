@@ -16,13 +16,13 @@ from .._model.options import SubmitOptions
 from .._running.context import JobContext
 from .._running.worker import Worker
 from .._watching.handle import JobHandle
+from .._watching.lines import LineStream
 from ..stores.contract import COUNTED, Submission, Where
 from ..stores.submission import submission
 from .filter import AtLeast, Filter, Search, check_page, where_of
 
 if TYPE_CHECKING:  # few programs have these
     from .._model.summary import Page
-    from .._watching.lines import LineStream
     from .bulk import BulkReport
     from .firing import Firing
     from .limiting import HandlerLimits
@@ -219,8 +219,6 @@ class JobRegistry:
             Exception: On entering the block, whatever `submit` raises.
         """
         self._worker.check_open(submits=True)
-        from .._watching.lines import LineStream
-
         return LineStream(partial(self.submit, fn, *args, **options), owned="when_unread" not in options)
 
     # ------------------------------------------------------------ looking

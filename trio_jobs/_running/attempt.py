@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from .._common.states import Reason
+from .._common.task_tree import task_tree
 from ..stores.contract import Claim, Outcome
 from .context import JobContext, Starts
 from .deadlines import Deadlines
@@ -172,8 +173,6 @@ class Attempt:
 
     def stack(self) -> str:
         """Return the stacks of the attempt's tasks, as text."""
-        from .._common.task_tree import task_tree  # few are asked for
-
         return "" if self._task is None else task_tree(self._task)
 
     @property
