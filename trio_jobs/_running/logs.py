@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from .._common.error_text import indented, one_line
 from .._common.states import UNSPENT, Reason, State
+from .._model.job import Ended
 
 if TYPE_CHECKING:
-    from .._model.job import Ended
     from ..stores.contract import Claim, Reclaimed
     from .attempt import Attempt
 
@@ -29,9 +29,8 @@ _VERBS: Final = {
 def log_start(attempt: Attempt) -> None:
     """Log that an attempt begins."""
     if logger.isEnabledFor(logging.INFO):
-        claim = attempt.claim
-        facts = _facts(claim, State.RUNNING, None)
-        logger.info("%s: attempt %d started", _named(claim), claim.attempt, extra=facts)
+        facts = _facts_of(attempt.claim, State.RUNNING, None)
+        logger.info("%s: attempt %d started", _named(facts), attempt.claim.attempt, extra=facts)
 
 
 def log_end(attempt: Attempt, state: State, ended: Ended | None) -> None:
@@ -47,32 +46,23 @@ def log_end(attempt: Attempt, state: State, ended: Ended | None) -> None:
     )
     level = logging.WARNING if failed else logging.INFO
     if logger.isEnabledFor(level):
-        claim = attempt.claim
-        facts = _facts(claim, state, ended)
-        logger.log(level, "%s %s%s", _named(claim), _VERBS[state], _why(claim, ended), extra=facts)
+        _log(level, state, ended, _facts_of(attempt.claim, state, ended))
 
 
 def log_reclaimed(lost: Reclaimed) -> None:
     """Log that a sweep has ended an attempt whose worker was lost, as a warning whatever follows."""
-    why = f"its worker {one_line(lost.worker)} was lost"
-    facts = {
-        "job_id": lost.job_id,
-        "handler": one_line(lost.handler),
-        "attempt": lost.attempt,
-        "state": str(lost.state),
-        "reason": str(Reason.WORKER_LOST),
-        "error": why,
-        "worker": one_line(lost.worker),
-    }
-    words = "job %s (%s) %s after attempt %d (%s): %s"
-    verb = _VERBS[lost.state]
-    logger.warning(
-        words, lost.job_id, facts["handler"], verb, lost.attempt, facts["reason"], why, extra=facts
-    )
+    ended = Ended(Reason.WORKER_LOST, f"its worker {lost.worker} was lost")
+    facts = _facts(lost.job_id, lost.handler, lost.attempt, lost.state, ended)
+    facts["worker"] = one_line(lost.worker)
+    _log(logging.WARNING, lost.state, ended, facts)
 
 
-def _why(claim: Claim, ended: Ended | None) -> str:
-    text = f" after attempt {claim.attempt}"
+def _log(level: int, state: State, ended: Ended | None, facts: dict[str, object]) -> None:
+    logger.log(level, "%s %s%s", _named(facts), _VERBS[state], _why(facts, ended), extra=facts)
+
+
+def _why(facts: dict[str, object], ended: Ended | None) -> str:
+    text = f" after attempt {facts['attempt']}"
     if ended is None:
         return text
     text += f" ({ended.reason})"
@@ -85,17 +75,20 @@ def _why(claim: Claim, ended: Ended | None) -> str:
     return text
 
 
-def _named(claim: Claim) -> str:
-    return f"job {claim.submission.id} ({one_line(claim.submission.handler)})"
+def _named(facts: dict[str, object]) -> str:
+    return f"job {facts['job_id']} ({facts['handler']})"
 
 
-def _facts(claim: Claim, state: State, ended: Ended | None) -> dict[str, object]:
+def _facts_of(claim: Claim, state: State, ended: Ended | None) -> dict[str, object]:
+    return _facts(claim.submission.id, claim.submission.handler, claim.attempt, state, ended)
+
+
+def _facts(job_id: str, handler: str, attempt: int, state: State, ended: Ended | None) -> dict[str, object]:
     """Return the fields of a line: those of the job, and why the attempt ended unless it completed."""
-    new = claim.submission
     facts: dict[str, object] = {
-        "job_id": new.id,
-        "handler": one_line(new.handler),
-        "attempt": claim.attempt,
+        "job_id": job_id,
+        "handler": one_line(handler),
+        "attempt": attempt,
         "state": str(state),
     }
     if ended is not None:
