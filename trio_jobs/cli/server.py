@@ -15,6 +15,7 @@ from .._common.validate import RefusedAs
 from .._model.job import Event, Job, Statistics
 from .._model.limits import LimitStatus
 from .._model.summary import Page
+from .._registry.filter import Search
 from ..client import RemoteRegistry, ServerError, connect
 from ..stores.contract import Where
 from ..stores.pauses import Pauses
@@ -149,9 +150,8 @@ def search_of(where: Where) -> dict[str, Any]:
         Fault: It chooses by owner.
     """
     check_no_owner(where.owner)
-    found: dict[str, Any] = {"state": where.states, "tags": where.tags, "handler": where.handler}
-    found |= {"parent": where.parent, "reason": where.reason, "older_than": where.older_than}
-    found["args_contain"] = where.args_contain
+    found = {name: getattr(where, name) for name in Search.__annotations__ if name != "state"}
+    found["state"] = where.states
     return {name: value for name, value in found.items() if value is not None}
 
 
