@@ -38,6 +38,11 @@ def on_one_line(json: str) -> str:
     return json.replace("\x85", r"\u0085").replace("\u2028", r"\u2028").replace("\u2029", r"\u2029")
 
 
+def data_event(value: object) -> str:
+    """Return an event that is nothing but data: a value as JSON, on one line."""
+    return f"data: {on_one_line(to_json(value).decode())}\n\n"
+
+
 def message(event: str, data: str, cursor: int) -> str:
     """Return one event: its id is the cursor to resume behind it."""
     return f"id: {cursor}\nevent: {event}\n{field('data', data)}\n"

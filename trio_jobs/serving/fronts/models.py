@@ -1,8 +1,9 @@
-"""Which handlers are models for clients, and the arguments that a request has for one."""
+"""The arguments that a request has for a handler, and which handlers are models for clients."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -17,6 +18,28 @@ from ..problems import Refused
 MESSAGES: Final = "messages"
 """The parameter that makes a handler a model: the conversation, a list of objects with role and content."""
 _MODEL: Final = "model"
+
+
+def arguments(
+    parameters: Sequence[Mapping[str, Any]], given: Mapping[str, Any], missing: Callable[[str], str]
+) -> list[Any]:
+    """Return the arguments of a handler, each from the field that has the name of its parameter.
+
+    Args:
+        parameters: Its parameters, as `describe` has them.
+        given: The fields.
+        missing: Says that a parameter is missing, for the error.
+
+    Raises:
+        BadRequest: The handler needs what is not given.
+    """
+    taken = [number for number, one in enumerate(parameters, 1) if one["required"] or one["name"] in given]
+    args: list[Any] = []
+    for one in parameters[: max(taken, default=0)]:
+        if one["name"] not in given and "default" not in one:
+            raise BadRequest(missing(one["name"]))
+        args.append(given.get(one["name"], one.get("default")))
+    return args
 
 
 @attrs.frozen
@@ -62,15 +85,7 @@ class Models:
             known = ", ".join(self.names()) or "none: no handler has a parameter 'messages'"
             raise Refused("not_found", f"there is no model {quoted(model)}; there is {known}")
         given = {name: value for name, value in {**fields, _MODEL: inner}.items() if value is not None}
-        parameters = self._parameters_of(handler)
-        taken = [
-            number for number, one in enumerate(parameters, 1) if one["required"] or one["name"] in given
-        ]
-        args: list[Any] = []
-        for one in parameters[: max(taken)]:
-            if one["name"] not in given and "default" not in one:
-                raise BadRequest(_missing(handler, one["name"]))
-            args.append(given.get(one["name"], one.get("default")))
+        args = arguments(self._parameters_of(handler), given, partial(_missing, handler))
         return NewJob(handler, args, options=options)
 
 

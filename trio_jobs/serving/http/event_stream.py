@@ -68,6 +68,7 @@ class EventStreamResponse:
         after: The cursor to read behind.
         policy: Whether the handler waits for the client.
         dialect: How events are written; None is the wire of this package.
+        headers: Headers of the response besides those of every event stream.
     """
 
     def __init__(
@@ -79,8 +80,10 @@ class EventStreamResponse:
         policy: Policy,
         *,
         dialect: Dialect | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
         self._dialect = dialect
+        self._headers = [*_HEADERS, *headers]
         self._context = context
         self._caller = caller
         self._job = job
@@ -89,7 +92,7 @@ class EventStreamResponse:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the log."""
         dialect, whole = self._dialect, scope["method"] == "HEAD"
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
         if not whole:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)

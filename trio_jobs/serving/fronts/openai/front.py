@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 
 import trio
 from starlette.requests import Request
@@ -26,12 +26,11 @@ from ...options import Caller
 from ...problems import Problem, to_problem
 from ...sse import cursor_of
 from ..models import Models
+from ..routes import route as front_route
 from .asked import NewCompletion, NewResponse
 from .completions import Completion, error
 from .responses import MOST, Response
 from .streams import CompletionStream, ResponseStream
-
-Work: TypeAlias = Callable[[Request, Caller], Awaitable[ASGIApp]]
 
 _ROOM: Final = 4 * MOST + LARGE
 _BATCH: Final = 256
@@ -46,13 +45,13 @@ def openai_front(context: ServerContext) -> Sequence[Route]:
     Give it to a server, as in `serve_http(jobs, fronts=[openai_front])`. The base URL of clients is that of
     the server with `/v1`. Each handler with a parameter `messages` is a model, by its name.
     """
-    front = _Front(context)
+    front, route = _Front(context), partial(front_route, context, refusal=_refusal)
     return [
-        Route("/v1/models", front.route(front.models), methods=["GET"]),
-        Route("/v1/responses", front.route(front.create), methods=["POST"]),
-        Route("/v1/responses/{id}", front.route(front.retrieve), methods=["GET"]),
-        Route("/v1/responses/{id}/cancel", front.route(front.cancel), methods=["POST"]),
-        Route("/v1/chat/completions", front.route(front.complete), methods=["POST"]),
+        route("GET", "/v1/models", front.models),
+        route("POST", "/v1/responses", front.create),
+        route("GET", "/v1/responses/{id}", front.retrieve),
+        route("POST", "/v1/responses/{id}/cancel", front.cancel),
+        route("POST", "/v1/chat/completions", front.complete),
     ]
 
 
@@ -68,17 +67,6 @@ class _Front:
         self._context = context
         self._operations = context.operations
         self._models = Models(context.operations.functions)
-
-    def route(self, work: Work) -> Callable[[Request], Awaitable[ASGIApp]]:
-        """Return the endpoint that authenticates, and answers each error as the protocol has it."""
-
-        async def route(request: Request) -> ASGIApp:
-            async def carried_out() -> ASGIApp:
-                return await work(request, await self._context.access.caller(dict(request.headers)))
-
-            return await answered(carried_out, _refusal)
-
-        return route
 
     async def models(self, _: Request, __: Caller) -> ASGIApp:  # noqa: ASYNC124  # as the others
         names = self._models.names()

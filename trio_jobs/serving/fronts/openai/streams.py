@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import attrs
 
-from ...._json.values import written
 from ...._model.job import Event
 from ...problems import Problem
-from ...sse import field, on_one_line
-from .completions import Chunk, Completion, error
+from ...sse import data_event, field
+from .completions import Completion, error
 from .responses import Response
 
 
@@ -35,14 +34,14 @@ class ResponseStream:
             self._sent = event.seq
             if event.seq <= self._after:
                 frames = frames[-1:] if self._response.ended else ()  # the end is told to everybody
-            found.extend(f"event: {frame['type']}\n{_data(frame)}" for frame in frames)
+            found.extend(f"event: {frame['type']}\n{data_event(frame)}" for frame in frames)
         return "".join(found).encode()
 
     def fault(self, problem: Problem) -> bytes:
         """See `Dialect.fault`."""
         fields = {"code": problem.code, "message": problem.message, "param": None}
         number = max(self._sent, self._after)  # never before what the client has
-        return f"event: error\n{_data({'type': 'error', **fields, 'sequence_number': number})}".encode()
+        return f"event: error\n{data_event({'type': 'error', **fields, 'sequence_number': number})}".encode()
 
 
 @attrs.define
@@ -62,15 +61,11 @@ class CompletionStream:
 
     def write(self, events: Sequence[Event]) -> bytes:
         """See `Dialect.write`."""
-        found = [_data(chunk) for event in events for chunk in self.completion.take(event)]
+        found = [data_event(chunk) for event in events for chunk in self.completion.take(event)]
         if self.completion.ended and not self.completion.broken:
             found.append(field("data", "[DONE]") + "\n")
         return "".join(found).encode()
 
     def fault(self, problem: Problem) -> bytes:
         """See `Dialect.fault`."""
-        return _data(error(problem.code, problem.message)).encode()
-
-
-def _data(frame: Chunk) -> str:
-    return f"data: {on_one_line(written('a frame', frame).decode())}\n\n"
+        return data_event(error(problem.code, problem.message)).encode()
