@@ -41,6 +41,7 @@ FLOORS = [
         "serving/http/*",
         "serving/fronts/*",
         "serving/fronts/openai/*",
+        "serving/fronts/ai_sdk/*",
         "serving/server",
         "serving/__init__",
     ],

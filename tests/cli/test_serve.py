@@ -250,7 +250,29 @@ def test_what_does_not_stop_is_left_by_force(cli: Any) -> None:
     assert f"job {job_id} (stubborn) did not stop within 0.1s" in process.stderr.read()
 
 
+@pytest.mark.deep
+def test_a_handler_answers_chats_of_the_ai_sdk(cli: Any) -> None:
+    """With `--ai-sdk` a POST at /api/chat is a job of that handler; without, there is no such path."""
+    body = {"id": "c1", "messages": [{"id": "m1", "role": "user", "parts": []}], "one": 1, "two": 2}
+    _, url = cli.start_server("--ai-sdk", "add")
+    answer = httpx2.post(f"{url}/api/chat", json=body)
+    assert answer.headers["x-vercel-ai-ui-message-stream"] == "v1"
+    assert answer.text.endswith('data: {"finishReason":"stop","type":"finish"}\n\ndata: [DONE]\n\n')
+    _, url = cli.start_server()
+    assert httpx2.post(f"{url}/api/chat", json=body).status_code == 404
+
+
 # ------------------------------------------------------------ it does not start
+
+
+@pytest.mark.deep
+def test_a_handler_for_chats_that_is_not_there_is_told(cli: Any) -> None:
+    """`--ai-sdk` with a name that no handler has ends the command, with the option and the name."""
+    process = cli.start("serve", "program", "--port", "0", "--ai-sdk", "adds")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.startswith("trio-jobs: --ai-sdk: ")
+    assert "adds" in err
 
 
 @pytest.mark.deep

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import trio
 
+from .._common.errors import UnknownHandler
 from .faults import FAILED, Fault
 from .options import MEMORY, HandlersAt, check_store
 from .server_options import ServerOptions
@@ -57,6 +58,8 @@ async def serve(
             urls: list[str] = await nursery.start(partial(serving, work.jobs))
         except OSError as error:
             raise server.fault(error) from error
+        except UnknownHandler as error:
+            raise Fault(f"--ai-sdk: {error}") from error
         if metrics is not None:
             nursery.start_soon(metrics.measure_loop)
         work.jobs.resume()

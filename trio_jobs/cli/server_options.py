@@ -37,6 +37,7 @@ class ServerOptions:
         tracebacks: Show clients the tracebacks of what jobs raised, and the stacks of those that run.
         access_log: Log each HTTP request too, without its query, at any --log-level.
         openai: Serve handlers that take messages to clients of OpenAI's Responses and chat completions too.
+        ai_sdk: A handler that answers the chats of the AI SDK, at /api/chat.
         certfile: For TLS: the server's certificate, and those that lead to it.
         keyfile: Its key, if that is in a file of its own.
     """
@@ -50,6 +51,7 @@ class ServerOptions:
     tracebacks: Annotated[bool, Parameter(negative=())] = False
     access_log: Annotated[bool, Parameter(negative=())] = False
     openai: Annotated[bool, Parameter(negative=())] = False
+    ai_sdk: Annotated[str | None, Parameter(metavar="HANDLER")] = None
     certfile: Annotated[str | None, Parameter(metavar="FILE")] = None
     keyfile: Annotated[str | None, Parameter(metavar="FILE")] = None
 
@@ -60,7 +62,7 @@ class ServerOptions:
             Fault: They contradict each other, or a certificate is unusable.
             OSError: A file cannot be read.
         """
-        from ..serving import Limits, openai_front
+        from ..serving import Limits
 
         return {
             "host": self.host,
@@ -73,7 +75,7 @@ class ServerOptions:
             ),
             "tracebacks": self.tracebacks,
             "access_log": self.access_log,
-            "fronts": [openai_front] if self.openai else (),
+            "fronts": self._fronts(),
             "ssl_context": self._ssl_context(),
         }
 
@@ -88,6 +90,18 @@ class ServerOptions:
                 "say who may with --token-file"
             )
         return None
+
+    def _fronts(self) -> list[Any]:
+        found: list[Any] = []
+        if self.openai:
+            from ..serving import openai_front
+
+            found.append(openai_front)
+        if self.ai_sdk is not None:
+            from ..serving import ai_sdk_front
+
+            found.append(ai_sdk_front(self.ai_sdk))
+        return found
 
     def _ssl_context(self) -> ssl.SSLContext | None:
         if self.certfile is None:

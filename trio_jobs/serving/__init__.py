@@ -37,6 +37,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .fronts.ai_sdk.front import ai_sdk_front
     from .fronts.openai.front import openai_front
     from .http.app import front_app, http_app
     from .http.probes import serve_metrics
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Caller",
     "Limits",
+    "ai_sdk_front",
     "front_app",
     "http_app",
     "openai_front",
@@ -59,6 +61,7 @@ __all__ = [
 _HOMES = {
     "Caller": ("options", "http"),
     "Limits": ("limits", "http"),
+    "ai_sdk_front": ("fronts.ai_sdk.front", "http"),
     "front_app": ("http.app", "http"),
     "http_app": ("http.app", "http"),
     "openai_front": ("fronts.openai.front", "http"),
