@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from trio_jobs import ErrorRecord, Event, Kind
-from trio_jobs._common.states import Reason
-from trio_jobs._model.job import Ended, Progress
-from trio_jobs._wire.events import Large
+from tests.wire import Large
+from trio_jobs import Ended, ErrorRecord, Event, Kind, Progress, Reason
 from trio_jobs.serving.fronts.ai_sdk.frames import MessageStream, frame_of
 
 FAULT = ErrorRecord("ValueError", "no /home/ann/secret", "Traceback: line 7")

@@ -8,8 +8,8 @@ So a token is passed on as a frame only if it is one; else it becomes a data par
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import attrs
 
@@ -102,8 +102,29 @@ class MessageStream:
             if event.seq > self._cursor + 1:
                 yield from self._gap(self._cursor + 1, event.seq - 1)
             self._cursor = event.seq
-            if event.kind in self._WORDS:
-                yield from self._WORDS[event.kind](self, event)
+            yield from self._said_of(event)
+
+    def _said_of(self, event: Event) -> Iterator[Frame]:
+        """Yield what is said of an event, by its kind; of most kinds that is nothing."""
+        match event.kind:
+            case Kind.SUBMITTED:
+                yield {"type": "start", "messageId": self.job_id}
+            case Kind.STARTED if self._shown:
+                yield from self._began_anew(event.attempt)
+            case Kind.RETRIED:
+                self._why = str(event.data.reason)
+            case Kind.TOKEN if event.attempt >= self.since:
+                yield from self._token(event)
+            case Kind.PROGRESS if event.attempt >= self.since:
+                yield {"type": "data-progress", "data": event.data, "transient": True}
+            case Kind.COMPLETED:
+                yield from self._completed(event)
+            case Kind.FAILED | Kind.EXPIRED:
+                yield from self._end({"type": "error", "errorText": f"the job failed: {why(event.data)}"})
+            case Kind.CANCELLED:
+                yield from self._end({"type": "abort", "reason": str(event.data.reason)})
+            case _:
+                pass
 
     def _gap(self, first: int, last: int) -> Iterator[Frame]:
         yield from self._close()
@@ -115,27 +136,16 @@ class MessageStream:
             self._open = None
             yield {"type": f"{kind}-end", "id": part}
 
-    def _submitted(self, _: Event) -> Iterator[Frame]:
-        yield {"type": "start", "messageId": self.job_id}
-
-    def _started(self, event: Event) -> Iterator[Frame]:
-        if not self._shown:
-            return
+    def _began_anew(self, attempt: int) -> Iterator[Frame]:
         yield from self._close()
         self._shown = self._text = False
         if self.restarts == "error":
             self.over = True
             yield {"type": "error", "errorText": "the answer began anew; resume the stream to read it"}
         else:
-            yield {"type": "data-restart", "data": {"attempt": event.attempt, "reason": self._why}}
-
-    def _retried(self, event: Event) -> Iterator[Frame]:
-        self._why = str(event.data.reason)
-        yield from ()
+            yield {"type": "data-restart", "data": {"attempt": attempt, "reason": self._why}}
 
     def _token(self, event: Event) -> Iterator[Frame]:
-        if event.attempt < self.since:
-            return
         self._shown = True
         said = said_in(event.data)
         if said is not None:
@@ -164,10 +174,6 @@ class MessageStream:
             self._calls.add((kind, call))
         return frame
 
-    def _progress(self, event: Event) -> Iterator[Frame]:
-        if event.attempt >= self.since:
-            yield {"type": "data-progress", "data": event.data, "transient": True}
-
     def _completed(self, event: Event) -> Iterator[Frame]:
         outcome = outcome_of(event.data)
         if outcome.text and not self._text:
@@ -177,29 +183,10 @@ class MessageStream:
         reason = "length" if outcome.cut_off else "tool-calls" if outcome.calls else "stop"
         yield from self._end({"type": "finish", "finishReason": reason})
 
-    def _failed(self, event: Event) -> Iterator[Frame]:
-        yield from self._end({"type": "error", "errorText": f"the job failed: {why(event.data)}"})
-
-    def _cancelled(self, event: Event) -> Iterator[Frame]:
-        yield from self._end({"type": "abort", "reason": str(event.data.reason)})
-
     def _end(self, last: Frame) -> Iterator[Frame]:
         self.over = True
         yield from self._close()
         yield last
-
-    _WORDS: ClassVar[Mapping[Kind, Callable[[MessageStream, Event], Iterator[Frame]]]] = {
-        Kind.SUBMITTED: _submitted,
-        Kind.STARTED: _started,
-        Kind.RETRIED: _retried,
-        Kind.TOKEN: _token,
-        Kind.PROGRESS: _progress,
-        Kind.COMPLETED: _completed,
-        Kind.FAILED: _failed,
-        Kind.EXPIRED: _failed,
-        Kind.CANCELLED: _cancelled,
-    }
-    """What is said of an event, by its kind; nothing of the kinds that are not here."""
 
 
 def frame_of(token: object) -> Frame | None:
