@@ -1,4 +1,4 @@
-"""Which handlers are models, and which arguments a request has for one."""
+"""Which handlers are models, and which parameters of one a request fills."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SAID = [{"role": "user", "content": "hello"}]
 
 @handler
 async def chat(
-    job: JobContext[str], messages: list[Any], model: str, max_tokens: int = 9, tools: list[Any] | None = None
+    job: JobContext[str], messages: list[Any], model: str, max_tokens: int = 9, *, tools: Any = None
 ) -> None:
     """Runs other models."""
 
@@ -45,24 +45,24 @@ MODELS = Models({"chat": chat, "plain": plain, "a/b": slashed, "picky": picky, "
 
 
 @pytest.mark.parametrize(
-    ("model", "fields", "called", "args"),
+    ("model", "fields", "called", "more"),
     [
-        ("plain", {}, "plain", [SAID]),
-        ("plain", {"temperature": 0.5, "max_tokens": 3}, "plain", [SAID, 0.5]),
-        ("plain", {"temperature": None}, "plain", [SAID]),
-        ("a/b", {}, "a/b", [SAID]),
-        ("chat/m", {}, "chat", [SAID, "m"]),
-        ("chat/m/n", {"max_tokens": 3}, "chat", [SAID, "m/n", 3]),
-        ("chat/m", {"tools": [{}]}, "chat", [SAID, "m", 9, [{}]]),
-        ("plain/m", {}, "plain", [SAID]),
+        ("plain", {}, "plain", {}),
+        ("plain", {"temperature": 0.5, "max_tokens": 3}, "plain", {"temperature": 0.5}),
+        ("plain", {"temperature": None}, "plain", {}),
+        ("a/b", {}, "a/b", {}),
+        ("chat/m", {}, "chat", {"model": "m"}),
+        ("chat/m/n", {"max_tokens": 3}, "chat", {"model": "m/n", "max_tokens": 3}),
+        ("chat/m", {"tools": [{}]}, "chat", {"model": "m", "tools": [{}]}),
+        ("plain/m", {}, "plain", {}),
     ],
 )
 def test_arguments_are_the_fields_that_have_a_parameter(
-    model: str, fields: dict[str, Any], called: str, args: list[Any]
+    model: str, fields: dict[str, Any], called: str, more: dict[str, Any]
 ) -> None:
-    """Fields become arguments by name; what is not given has its default, what is not taken is left out."""
+    """Fields become arguments by name; what is not given, or not taken, is left out."""
     new = MODELS.new_job(model, {"messages": SAID, **fields}, SubmitOptions())
-    assert (new.handler, new.args) == (called, args)
+    assert (new.handler, new.args, new.kwargs) == (called, [], {"messages": SAID, **more})
 
 
 @pytest.mark.parametrize(

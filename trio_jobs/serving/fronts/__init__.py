@@ -5,7 +5,7 @@ a log becomes frames by a function that reads no socket and no clock. Access, li
 those of `serving/`. In the order in which they tell the story:
 
     said         what a token says: a piece of an answer, or of the reasoning before it
-    models       the arguments that a request has for a handler, and which handlers are models
+    models       which parameters of a handler a request fills, and which handlers are models
     ends         how a job ended, in words that may be told to anybody
     routes       who asks, and how an error is answered
     openai       OpenAI's Responses in background mode, and streamed chat completions

@@ -1,9 +1,8 @@
-"""The arguments that a request has for a handler, and which handlers are models for clients."""
+"""Which parameters of a handler a request fills, and which handlers are models for clients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -20,26 +19,10 @@ MESSAGES: Final = "messages"
 _MODEL: Final = "model"
 
 
-def arguments(
-    parameters: Sequence[Mapping[str, Any]], given: Mapping[str, Any], missing: Callable[[str], str]
-) -> list[Any]:
-    """Return the arguments of a handler, each from the field that has the name of its parameter.
-
-    Args:
-        parameters: Its parameters, as `describe` has them.
-        given: The fields.
-        missing: Says that a parameter is missing, for the error.
-
-    Raises:
-        BadRequest: The handler needs what is not given.
-    """
-    taken = [number for number, one in enumerate(parameters, 1) if one["required"] or one["name"] in given]
-    args: list[Any] = []
-    for one in parameters[: max(taken, default=0)]:
-        if one["name"] not in given and "default" not in one:
-            raise BadRequest(missing(one["name"]))
-        args.append(given.get(one["name"], one.get("default")))
-    return args
+def parameters_of(handler: str, fn: Handler) -> Sequence[Mapping[str, Any]]:
+    """Return the parameters of a handler, as `describe` has them; each gets the field of its name."""
+    described = describe(handler, fn)
+    return [*described["parameters"], *described["keyword_only"]]
 
 
 @attrs.frozen
@@ -65,7 +48,7 @@ class Models:
 
     def _parameters_of(self, handler: str) -> Sequence[Mapping[str, Any]]:
         if handler not in self._parameters:
-            self._parameters[handler] = describe(handler, self._functions[handler])["parameters"]
+            self._parameters[handler] = parameters_of(handler, self._functions[handler])
         return self._parameters[handler]
 
     def new_job(self, model: str, fields: Mapping[str, Any], options: SubmitOptions) -> NewJob:
@@ -85,8 +68,12 @@ class Models:
             known = ", ".join(self.names()) or "none: no handler has a parameter 'messages'"
             raise Refused("not_found", f"there is no model {quoted(model)}; there is {known}")
         given = {name: value for name, value in {**fields, _MODEL: inner}.items() if value is not None}
-        args = arguments(self._parameters_of(handler), given, partial(_missing, handler))
-        return NewJob(handler, args, options=options)
+        parameters = self._parameters_of(handler)
+        for one in parameters:
+            if one["required"] and one["name"] not in given:
+                raise BadRequest(_missing(handler, one["name"]))
+        kwargs = {one["name"]: given[one["name"]] for one in parameters if one["name"] in given}
+        return NewJob(handler, kwargs=kwargs, options=options)
 
 
 def _split(model: str) -> tuple[str, str | None]:

@@ -11,7 +11,7 @@ even if its job has ended meanwhile, and a stop that comes late stops nothing el
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Final, get_args
 
@@ -30,13 +30,12 @@ from ...._model.job import CancelReport, Job, Policy
 from ...._wire.options import SubmitOptions
 from ...._wire.requests import BadRequest, Cancel, List, NewJob
 from ...context import ServerContext
-from ...describe import describe
 from ...http.asgi import unless_gone
 from ...http.asked import body_of
 from ...http.event_stream import EventStreamResponse
 from ...http.responses import JSON
 from ...options import Caller, Front
-from ..models import arguments
+from ..models import parameters_of
 from ..routes import route
 from .frames import HEADERS, MessageStream, Restarts
 
@@ -69,7 +68,7 @@ class _Chats:
 
     context: ServerContext
     handler: str
-    parameters: Sequence[Mapping[str, Any]]
+    names: Sequence[str]  # of its parameters
     on_busy: Policy
     restarts: Restarts
 
@@ -80,7 +79,7 @@ class _Chats:
             turn = msgspec.convert(body, Turn)
         except msgspec.ValidationError as error:
             raise BadRequest(str(error)) from None
-        args = arguments(self.parameters, body, self._missing)
+        kwargs = {name: body[name] for name in self.names if name in body}
         options = SubmitOptions(
             key=turn.key(self.handler),
             exclusive=f"chat {turn.id}",
@@ -88,7 +87,9 @@ class _Chats:
             tags={_TAG: turn.id},
         )
         # Not cancelled if the client leaves: it comes back for the answer.
-        job_id = await self.context.operations.submit(caller, NewJob(self.handler, args, options=options))
+        job_id = await self.context.operations.submit(
+            caller, NewJob(self.handler, kwargs=kwargs, options=options)
+        )
         return self._stream(caller, await self._place(caller, job_id))
 
     async def resume(self, request: Request, caller: Caller) -> ASGIApp:
@@ -117,9 +118,6 @@ class _Chats:
             found = [(await self._place(caller, named, chat)).id]
         # The newest first: it may wait for the others, and is not to begin when they end.
         return {one: await self.context.operations.cancel(caller, Cancel(1, one)) for one in found}
-
-    def _missing(self, name: str) -> str:
-        return f"the body lacks {quoted(name)}, which the handler {quoted(self.handler)} takes"
 
     # ------------------------------------------------------------ the jobs of a chat
 
@@ -178,8 +176,8 @@ def ai_sdk_front(
         functions = context.operations.functions
         if handler not in functions:
             raise UnknownHandler(handler, functions)
-        parameters = describe(handler, functions[handler])["parameters"]
-        chats = _Chats(context, handler, parameters, on_busy, restarts)
+        names = [one["name"] for one in parameters_of(handler, functions[handler])]
+        chats = _Chats(context, handler, names, on_busy, restarts)
         return [
             route(context, "POST", path, chats.post),
             route(context, "GET", path + "/{chat:path}/stream", chats.resume),
