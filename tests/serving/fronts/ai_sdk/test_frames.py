@@ -20,7 +20,8 @@ OUTPUT = {"type": "tool-output-available", "toolCallId": "c1", "output": 2}
 def log(*entries: tuple[Any, ...], attempt: int = 1) -> list[Event]:
     """Return a log of kinds and data, an attempt's start with its number."""
     found: list[Event] = []
-    for seq, (kind, data) in enumerate([(Kind.SUBMITTED, "chat"), (Kind.STARTED, 1), *entries], 1):
+    told: list[tuple[Any, ...]] = [(Kind.SUBMITTED, "chat"), (Kind.STARTED, 1), *entries]
+    for seq, (kind, data) in enumerate(told, 1):
         attempt = data if kind is Kind.STARTED else attempt
         found.append(Event(seq, attempt, kind, 0.0, data))
     return found
