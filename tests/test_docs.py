@@ -42,6 +42,7 @@ SLOW = {
     "testing/pytest",
     "testing/trio-machine",
     "howto/cpu-bound",
+    "howto/mcp",
     "howto/openai",
     "howto/serving",
     "troubleshooting",

@@ -40,6 +40,7 @@ FLOORS = [
         "serving/websocket/*",
         "serving/http/*",
         "serving/fronts/*",
+        "serving/fronts/mcp/*",
         "serving/fronts/openai/*",
         "serving/fronts/ai_sdk/*",
         "serving/server",

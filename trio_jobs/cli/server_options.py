@@ -36,6 +36,7 @@ class ServerOptions:
             owner; with * in place of an owner, to all jobs.
         tracebacks: Show clients the tracebacks of what jobs raised, and the stacks of those that run.
         access_log: Log each HTTP request too, without its query, at any --log-level.
+        mcp: Serve handlers as tools of the Model Context Protocol too, and their jobs as tasks.
         openai: Serve handlers that take messages to clients of OpenAI's Responses and chat completions too.
         ai_sdk: A handler that answers the chats of the AI SDK, at /api/chat.
         certfile: For TLS: the server's certificate, and those that lead to it.
@@ -50,6 +51,7 @@ class ServerOptions:
     token_file: Annotated[str | None, Parameter(metavar="FILE")] = None
     tracebacks: Annotated[bool, Parameter(negative=())] = False
     access_log: Annotated[bool, Parameter(negative=())] = False
+    mcp: Annotated[bool, Parameter(negative=())] = False
     openai: Annotated[bool, Parameter(negative=())] = False
     ai_sdk: Annotated[str | None, Parameter(metavar="HANDLER")] = None
     certfile: Annotated[str | None, Parameter(metavar="FILE")] = None
@@ -92,15 +94,12 @@ class ServerOptions:
         return None
 
     def _fronts(self) -> list[Any]:
-        found: list[Any] = []
-        if self.openai:
-            from ..serving import openai_front
+        from .. import serving
 
-            found.append(openai_front)
+        names = ("mcp", "openai")
+        found: list[Any] = [getattr(serving, f"{name}_front") for name in names if getattr(self, name)]
         if self.ai_sdk is not None:
-            from ..serving import ai_sdk_front
-
-            found.append(ai_sdk_front(self.ai_sdk))
+            found.append(serving.ai_sdk_front(self.ai_sdk))
         return found
 
     def _ssl_context(self) -> ssl.SSLContext | None:

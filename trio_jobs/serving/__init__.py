@@ -38,6 +38,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .fronts.ai_sdk.front import ai_sdk_front
+    from .fronts.mcp.extension import mcp_extension
+    from .fronts.mcp.front import mcp_front
     from .fronts.openai.front import openai_front
     from .http.app import front_app, http_app
     from .http.probes import serve_metrics
@@ -52,6 +54,8 @@ __all__ = [
     "ai_sdk_front",
     "front_app",
     "http_app",
+    "mcp_extension",
+    "mcp_front",
     "openai_front",
     "serve_http",
     "serve_metrics",
@@ -64,6 +68,8 @@ _HOMES = {
     "ai_sdk_front": ("fronts.ai_sdk.front", "http"),
     "front_app": ("http.app", "http"),
     "http_app": ("http.app", "http"),
+    "mcp_extension": ("fronts.mcp.extension", "mcp"),
+    "mcp_front": ("fronts.mcp.front", "mcp"),
     "openai_front": ("fronts.openai.front", "http"),
     "serve_http": ("server", "serve"),
     "serve_metrics": ("http.probes", "http"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -19,10 +20,28 @@ MESSAGES: Final = "messages"
 _MODEL: Final = "model"
 
 
-def parameters_of(handler: str, fn: Handler) -> Sequence[Mapping[str, Any]]:
-    """Return the parameters of a handler, as `describe` has them; each gets the field of its name."""
-    described = describe(handler, fn)
+def parameters_of(described: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the parameters of a handler, given what `describe` returns of it; each can be given by name."""
     return [*described["parameters"], *described["keyword_only"]]
+
+
+def by_name(
+    parameters: Sequence[Mapping[str, Any]], given: Mapping[str, Any], missing: Callable[[str], str]
+) -> dict[str, Any]:
+    """Return the keyword arguments of a job: of what is given, that for which there are parameters.
+
+    Args:
+        parameters: The parameters, as `parameters_of` returns them.
+        given: Values by name.
+        missing: Returns what to say of a parameter that gets none.
+
+    Raises:
+        BadRequest: A parameter gets no value, and needs one.
+    """
+    for one in parameters:
+        if one["required"] and one["name"] not in given:
+            raise BadRequest(missing(one["name"]))
+    return {one["name"]: given[one["name"]] for one in parameters if one["name"] in given}
 
 
 @attrs.frozen
@@ -48,7 +67,7 @@ class Models:
 
     def _parameters_of(self, handler: str) -> Sequence[Mapping[str, Any]]:
         if handler not in self._parameters:
-            self._parameters[handler] = parameters_of(handler, self._functions[handler])
+            self._parameters[handler] = parameters_of(describe(handler, self._functions[handler]))
         return self._parameters[handler]
 
     def new_job(self, model: str, fields: Mapping[str, Any], options: SubmitOptions) -> NewJob:
@@ -68,11 +87,7 @@ class Models:
             known = ", ".join(self.names()) or "none: no handler has a parameter 'messages'"
             raise Refused("not_found", f"there is no model {quoted(model)}; there is {known}")
         given = {name: value for name, value in {**fields, _MODEL: inner}.items() if value is not None}
-        parameters = self._parameters_of(handler)
-        for one in parameters:
-            if one["required"] and one["name"] not in given:
-                raise BadRequest(_missing(handler, one["name"]))
-        kwargs = {one["name"]: given[one["name"]] for one in parameters if one["name"] in given}
+        kwargs = by_name(self._parameters_of(handler), given, partial(_missing, handler))
         return NewJob(handler, kwargs=kwargs, options=options)
 
 

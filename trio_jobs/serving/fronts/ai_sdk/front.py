@@ -30,6 +30,7 @@ from ...._model.job import CancelReport, Job, Policy
 from ...._wire.options import SubmitOptions
 from ...._wire.requests import BadRequest, Cancel, List, NewJob
 from ...context import ServerContext
+from ...describe import describe
 from ...http.asgi import unless_gone
 from ...http.asked import body_of
 from ...http.event_stream import EventStreamResponse
@@ -176,7 +177,7 @@ def ai_sdk_front(
         functions = context.operations.functions
         if handler not in functions:
             raise UnknownHandler(handler, functions)
-        names = [one["name"] for one in parameters_of(handler, functions[handler])]
+        names = [one["name"] for one in parameters_of(describe(handler, functions[handler]))]
         chats = _Chats(context, handler, names, on_busy, restarts)
         return [
             route(context, "POST", path, chats.post),

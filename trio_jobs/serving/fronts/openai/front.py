@@ -23,8 +23,9 @@ from ...http.asked import body_of, key_of
 from ...http.event_stream import EventStreamResponse
 from ...http.responses import JSON
 from ...options import Caller
-from ...problems import Problem, to_problem
+from ...problems import Problem
 from ...sse import cursor_of
+from ..left import PATIENCE, give_up
 from ..models import Models
 from ..routes import route as front_route
 from .asked import NewCompletion, NewResponse
@@ -34,7 +35,6 @@ from .streams import CompletionStream, ResponseStream
 
 _ROOM: Final = 4 * MOST + LARGE
 _BATCH: Final = 256
-_PATIENCE: Final = 5.0
 _FAULTS: Final = 500
 """The status from which on it is the server's fault."""
 
@@ -167,13 +167,7 @@ class _Front:
             try:
                 await (await answered(stream, _refusal))(scope, receive, send)
             finally:
-                with trio.move_on_after(_PATIENCE, shield=True):
-                    await self._give_up(caller, job_id)
+                with trio.move_on_after(PATIENCE, shield=True):
+                    await give_up(self._operations, caller, job_id)
 
         return respond
-
-    async def _give_up(self, caller: Caller, job_id: str) -> None:
-        try:
-            await self._operations.cancel(caller, Cancel(1, job_id, "its reader left", wait=False))
-        except Exception as failed:  # noqa: BLE001  # nobody is there to be told
-            to_problem("a job without a reader could not be cancelled", failed)
