@@ -91,6 +91,14 @@ def test_tools_are_served_if_asked_for(cli: Any, on: bool) -> None:
 
 
 @pytest.mark.parametrize("on", [True, False])
+def test_streams_of_another_protocol_are_served_if_asked_for(cli: Any, on: bool) -> None:
+    """With `--durable-streams` a log is read by that protocol, too; without, it is not."""
+    _, url = cli.start_server(*["--durable-streams"] * on)
+    answer = httpx2.get(f"{url}/v1/streams/{submit(url, 'add', 1, 2)}")
+    assert ("stream-next-offset" in answer.headers) == on
+
+
+@pytest.mark.parametrize("on", [True, False])
 def test_requests_are_logged_if_asked_for(cli: Any, on: bool) -> None:
     """With `--access-log` each request is a line, at any level of the rest; without, there is none."""
     server, url = cli.start_server(*["--access-log"] * on)

@@ -36,6 +36,7 @@ class ServerOptions:
             owner; with * in place of an owner, to all jobs.
         tracebacks: Show clients the tracebacks of what jobs raised, and the stacks of those that run.
         access_log: Log each HTTP request too, without its query, at any --log-level.
+        durable_streams: Serve the logs of jobs to clients of the Durable Streams protocol too.
         mcp: Serve handlers as tools of the Model Context Protocol too, and their jobs as tasks.
         openai: Serve handlers that take messages to clients of OpenAI's Responses and chat completions too.
         ai_sdk: A handler that answers the chats of the AI SDK, at /api/chat.
@@ -51,6 +52,7 @@ class ServerOptions:
     token_file: Annotated[str | None, Parameter(metavar="FILE")] = None
     tracebacks: Annotated[bool, Parameter(negative=())] = False
     access_log: Annotated[bool, Parameter(negative=())] = False
+    durable_streams: Annotated[bool, Parameter(negative=())] = False
     mcp: Annotated[bool, Parameter(negative=())] = False
     openai: Annotated[bool, Parameter(negative=())] = False
     ai_sdk: Annotated[str | None, Parameter(metavar="HANDLER")] = None
@@ -96,7 +98,7 @@ class ServerOptions:
     def _fronts(self) -> list[Any]:
         from .. import serving
 
-        names = ("mcp", "openai")
+        names = ("durable_streams", "mcp", "openai")
         found: list[Any] = [getattr(serving, f"{name}_front") for name in names if getattr(self, name)]
         if self.ai_sdk is not None:
             found.append(serving.ai_sdk_front(self.ai_sdk))

@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .fronts.ai_sdk.front import ai_sdk_front
+    from .fronts.durable_streams import durable_streams_front
     from .fronts.mcp.extension import mcp_extension
     from .fronts.mcp.front import mcp_front
     from .fronts.openai.front import openai_front
@@ -52,6 +53,7 @@ __all__ = [
     "Caller",
     "Limits",
     "ai_sdk_front",
+    "durable_streams_front",
     "front_app",
     "http_app",
     "mcp_extension",
@@ -66,6 +68,7 @@ _HOMES = {
     "Caller": ("options", "http"),
     "Limits": ("limits", "http"),
     "ai_sdk_front": ("fronts.ai_sdk.front", "http"),
+    "durable_streams_front": ("fronts.durable_streams", "http"),
     "front_app": ("http.app", "http"),
     "http_app": ("http.app", "http"),
     "mcp_extension": ("fronts.mcp.extension", "mcp"),

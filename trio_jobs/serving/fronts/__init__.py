@@ -12,6 +12,8 @@ those of `serving/`. In the order in which they tell the story:
     mcp          tools and tasks of the Model Context Protocol
     openai       OpenAI's Responses in background mode, and streamed chat completions
     ai_sdk       chats of the AI SDK
+    durable_streams  a log as a stream of the Durable Streams protocol, to be read
 
-Another protocol is a folder beside these, with a function of the `ServerContext` that returns its routes.
+Another protocol is a module or a folder beside these, with a function of the `ServerContext` that returns its
+routes.
 """

@@ -69,6 +69,7 @@ class EventStreamResponse:
         policy: Whether the handler waits for the client.
         dialect: How events are written; None is the wire of this package.
         headers: Headers of the response besides those of every event stream.
+        begin: What a dialect sends before all events.
     """
 
     def __init__(
@@ -81,9 +82,11 @@ class EventStreamResponse:
         *,
         dialect: Dialect | None = None,
         headers: Sequence[tuple[bytes, bytes]] = (),
+        begin: bytes = b"",
     ) -> None:
         self._dialect = dialect
         self._headers = [*_HEADERS, *headers]
+        self._begin = begin if dialect is not None else _RETRY
         self._context = context
         self._caller = caller
         self._job = job
@@ -97,7 +100,7 @@ class EventStreamResponse:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)
                 nursery.start_soon(self._until_closing, nursery.cancel_scope)
-                await _send(send, _RETRY if dialect is None else b"")  # with it, the head is sent
+                await _send(send, self._begin)  # with it, the head is sent
                 await self._write(send, direct_body(scope))
                 whole = True
                 nursery.cancel_scope.cancel(reason="the log has ended")

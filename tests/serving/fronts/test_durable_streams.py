@@ -1,0 +1,247 @@
+"""The log as a stream of Durable Streams: its own client on Node.js, and what each answer says."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests.conftest import SEED
+from tests.serving.fronts.node import needs, run
+from tests.serving.proxy import Weather, open_proxy
+from tests.serving.served import Site, count, served
+from trio_jobs import JobContext, Retention, handler
+from trio_jobs.serving import Caller, durable_streams_front
+
+FRONTS: dict[str, Any] = {"fronts": [durable_streams_front]}
+LAST = 9  # of a job that counts to six: it is submitted, starts, counts, and completes
+MANY = 1500  # events, of which a connection carries a part; a page of 256 fits in a connection
+STATE = ("stream-next-offset", "stream-up-to-date", "stream-closed")
+
+
+class Paced:
+    """A handler that sends a number whenever it may."""
+
+    def __init__(self) -> None:
+        self.give, self._take = trio.open_memory_channel[int](100)
+
+        @handler
+        async def paced(job: JobContext[int]) -> None:
+            async for number in self._take:
+                await job.send(number)
+
+        self.handler = paced
+
+
+async def ended(site: Site, *args: Any, name: str = "count") -> str:
+    """Return the id of a job that has ended."""
+    job_id = await site.submit(name, *args)
+    await (await site.jobs.get(job_id)).wait()
+    return job_id
+
+
+def state_of(headers: Mapping[str, str]) -> tuple[str | None, ...]:
+    """Return what headers say of the state of a stream."""
+    return tuple(headers.get(name) for name in STATE)
+
+
+async def test_a_log_is_read_from_an_offset() -> None:
+    """All of it, what is behind an offset, and nothing at its end; each answer says where to go on."""
+    async with served([count], **FRONTS) as site:
+        path = f"/v1/streams/{await ended(site, 6)}"
+        tail = "0000000000000009"
+        for offset, first in (("", 1), ("?offset=-1", 1), ("?offset=0000000000000003", 4)):
+            answer = await site.http.get(path + offset)
+            assert answer.headers["content-type"] == "application/json"
+            assert [one["seq"] for one in answer.json()] == list(range(first, LAST + 1))
+            assert state_of(answer.headers) == (tail, "true", "true")
+        for offset in (tail, "now"):
+            answer = await site.http.get(f"{path}?offset={offset}")
+            assert (answer.json(), state_of(answer.headers)) == ([], (tail, "true", "true"))
+            answer = await site.http.get(f"{path}?offset={offset}&live=long-poll")
+            assert (answer.status_code, answer.content) == (204, b"")
+            assert state_of(answer.headers) == (tail, "true", "true")
+            answer = await site.http.get(f"{path}?offset={offset}&live=sse")
+            assert answer.text.startswith("event: control\n")
+            assert '"streamClosed":true' in answer.text
+        answer = await site.http.head(path)
+        assert (answer.content, state_of(answer.headers)) == (b"", (tail, "true", "true"))
+
+
+async def test_a_long_log_is_read_in_pages() -> None:
+    """An answer that does not reach the end says neither that it does nor that the stream is closed."""
+    async with served([count], **FRONTS) as site:
+        path = f"/v1/streams/{await ended(site, 600)}"
+        found: list[int] = []
+        offset, pages = "-1", 0
+        while len(found) < 603:
+            answer = await site.http.get(f"{path}?offset={offset}")
+            found += [one["seq"] for one in answer.json()]
+            offset, *state = state_of(answer.headers)  # type: ignore[assignment]
+            assert state == (["true", "true"] if len(found) == 603 else [None, None])
+            pages += 1
+        assert found == list(range(1, 604))
+        assert pages > 2
+
+
+async def test_each_piece_of_a_live_stream_says_where_it_is() -> None:
+    """Behind the messages comes the offset behind the last of them; only the last piece is up to date."""
+    async with served([count], **FRONTS) as site:
+        job_id = await ended(site, 600)
+        text = (await site.http.get(f"/v1/streams/{job_id}?offset=0000000000000003&live=sse")).text
+    blocks = [block.split("\n", 1) for block in text.strip().split("\n\n")]
+    said = [(kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for kind, data in blocks]
+    assert len(said) > 4
+    found = 3
+    for (kind, messages), (control, state) in zip(said[::2], said[1::2], strict=True):
+        assert (kind, control) == ("data", "control")
+        assert [one["seq"] for one in messages] == list(range(found + 1, found + 1 + len(messages)))
+        found += len(messages)
+        assert state["streamNextOffset"] == f"{found:016d}"
+        assert (state.get("upToDate"), state.get("streamClosed")) == (
+            (True, True) if found == 603 else (None, None)
+        )
+    assert found == 603
+
+
+async def test_a_long_poll_waits_for_the_next_event() -> None:
+    """It is answered when something is written, and at once when the job ends; until then it is open."""
+    paced = Paced()
+    async with served([paced.handler], **FRONTS) as site:
+        job_id = await site.submit("paced")
+        path = f"/v1/streams/{job_id}"
+        await paced.give.send(7)
+        offset = "0000000000000003"
+        while (answer := await site.http.get(path)).headers["stream-next-offset"] != offset:
+            await trio.lowlevel.checkpoint()
+        assert state_of(answer.headers) == (offset, "true", None)
+
+        answers: list[Any] = []
+
+        async def poll() -> None:
+            answers.append(await site.http.get(f"{path}?offset={offset}&live=long-poll"))
+
+        for kind in ("token", "completed"):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(poll)
+                job = await site.jobs.get(job_id)
+                while not (await site.jobs.statistics()).readers:
+                    await trio.lowlevel.checkpoint()
+                if kind == "token":
+                    paced.give.send_nowait(8)
+                else:
+                    paced.give.close()
+            [one] = answers[-1].json()
+            assert one["kind"] == kind
+            offset = answers[-1].headers["stream-next-offset"]
+        assert state_of(answers[-1].headers) == (offset, "true", "true")
+        assert (await job.snapshot()).last_seq == int(offset)
+
+
+async def test_a_long_poll_ends_with_the_server() -> None:
+    """It is answered with nothing when the server stops."""
+    paced = Paced()
+    async with served([paced.handler], **FRONTS) as site, trio.open_nursery() as nursery:
+        path = f"/v1/streams/{await site.submit('paced')}"
+
+        async def poll() -> None:
+            answer = await site.http.get(f"{path}?offset=now&live=long-poll")
+            assert answer.status_code in {200, 204}
+
+        nursery.start_soon(poll)
+        while not (await site.jobs.statistics()).readers:
+            await trio.lowlevel.checkpoint()
+        site.stop()
+        await site.stopped.wait()
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ("offset=here", 400, "bad_request"),
+        ("offset=-2", 400, "bad_request"),
+        ("live=yes", 400, "bad_request"),
+        ("offset=0000000000000010", 410, "stream_gap"),  # ahead of the log
+        ("offset=0000000000000010&live=sse", 410, "stream_gap"),
+    ],
+)
+async def test_what_cannot_be_read_is_refused(query: str, status: int, code: str) -> None:
+    """An offset that is none, or has nothing to go on from, and an unknown way of reading."""
+    async with served([count], **FRONTS) as site:
+        answer = await site.http.get(f"/v1/streams/{await ended(site, 6)}?{query}")
+        assert (answer.status_code, answer.json()["code"], answer.json()["status"]) == (status, code, status)
+
+
+async def test_a_gap_is_told_and_can_be_passed() -> None:
+    """What comes before it is read, then it is a 410 with the offset to go on from, each way of reading."""
+    async with served([count], registry={"retention": Retention(events=4)}, **FRONTS) as site:
+        path = f"/v1/streams/{await ended(site, 50)}"
+        answer = await site.http.get(path)
+        assert [one["kind"] for one in answer.json()] == ["submitted", "started"]
+        offset = answer.headers["stream-next-offset"]
+        for live in ("", "&live=long-poll", "&live=sse"):
+            gone = await site.http.get(f"{path}?offset={offset}{live}")
+            assert (gone.status_code, gone.json()["code"]) == (410, "stream_gap")
+        answer = await site.http.get(f"{path}?offset={gone.headers['stream-next-offset']}")
+        assert answer.json()[-1]["kind"] == "completed"
+        stream = (await site.http.get(f"{path}?offset=-1&live=sse")).text
+        assert stream.count("event: data") == 1
+        assert "streamClosed" not in stream
+        assert offset in stream
+
+
+async def test_only_the_owner_reads_and_nobody_writes() -> None:
+    """Another's stream is none; a POST, PUT or DELETE is not there."""
+
+    async def knows(headers: Mapping[str, str]) -> Caller | None:
+        return Caller(headers["x-user"]) if "x-user" in headers else None
+
+    async with served([count], authenticate=knows, **FRONTS) as site:
+        job = await site.jobs.submit(count, 3, owner="ann")
+        path = f"/v1/streams/{job.id}"
+        statuses = [
+            (await site.http.get(path, headers={"x-user": who})).status_code for who in ("ann", "bob")
+        ]
+        assert statuses == [200, 404]
+        assert (await site.http.get(path)).status_code == 401
+        for method in ("POST", "PUT", "DELETE"):
+            assert (await site.http.request(method, path, headers={"x-user": "ann"})).status_code == 405
+
+
+@pytest.mark.deep  # it starts a process
+async def test_its_own_client_reads_everything_once() -> None:
+    """All at once, from an offset, and live over a network that cuts: each event, in order, once. A gap is
+    an error with the offset to go on from."""
+    needs("@durable-streams/client")
+
+    @handler
+    async def slow(job: JobContext[int]) -> None:
+        for number in range(MANY):
+            await job.send(number)
+            await trio.sleep(0.001)  # so that it is read while it runs
+
+    async with (
+        served(
+            [count, slow], patience=60, registry={"retention": Retention(events=2 * MANY)}, **FRONTS
+        ) as site,
+        served([count], patience=60, registry={"retention": Retention(events=4)}, **FRONTS) as lossy,
+        open_proxy(
+            site.url, Weather(life=80_000, piece=2000), seed=random.Random(SEED).getrandbits(32)
+        ) as proxy,
+    ):
+        job_id, gone, live = await ended(site, 6), await ended(lossy, 50), await site.submit("slow")
+        program = Path(__file__).with_name("durable_streams.mjs")
+        found = await run(program, site.url, proxy.url, lossy.url, job_id, gone, live)
+    assert [one["seq"] for one in found["all"]] == list(range(1, LAST + 1))
+    assert (found["closed"], found["offset"]) == (True, "0000000000000009")
+    assert (found["rest"], found["now"]) == ([8, 9], [])
+    assert (found["gap"]["status"], found["gap"]["code"]) == (410, "stream_gap")
+    assert found["behind"][-1]["kind"] == "completed"
+    for one in found["followed"]:
+        assert one["seqs"] == list(range(1, MANY + 4))
+    assert proxy.connections > len(found["followed"]), "the network has cut nothing"
