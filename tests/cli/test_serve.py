@@ -85,9 +85,9 @@ def test_openais_clients_are_served_if_asked_for(cli: Any, on: bool) -> None:
 
 @pytest.mark.parametrize("on", [True, False])
 def test_tools_are_served_if_asked_for(cli: Any, on: bool) -> None:
-    """With `--mcp` the path of that protocol is there, and wants to be asked properly; without, it is not."""
+    """With `--mcp` the path of that protocol is there, and reads what it is sent; without, it is not."""
     _, url = cli.start_server(*["--mcp"] * on)
-    assert httpx2.post(f"{url}/mcp", json={}).status_code == (406 if on else 404)
+    assert httpx2.post(f"{url}/mcp", json={}).status_code == (400 if on else 404)
 
 
 @pytest.mark.parametrize("on", [True, False])

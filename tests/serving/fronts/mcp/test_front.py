@@ -415,6 +415,14 @@ async def test_it_is_served_alone() -> None:
             assert '"name":"add"' in (await http.post("/inner/mcp", json=asked, headers=accept)).text
 
 
+async def test_there_is_nothing_but_requests() -> None:
+    """A stream of what a server would say by itself, and the end of a session, are answered with 405."""
+    async with served([add], fronts=[mcp_front], patience=PATIENCE) as site:
+        for method in ("GET", "DELETE"):
+            answer = await site.http.request(method, "/mcp", headers={"accept": "text/event-stream"})
+            assert answer.status_code == 405
+
+
 async def test_it_says_nothing_of_each_request(caplog: pytest.LogCaptureFixture) -> None:
     """What the SDK would log at INFO for every request is not logged."""
     with caplog.at_level(logging.INFO):

@@ -51,7 +51,8 @@ def mcp_front(context: ServerContext) -> Sequence[Route]:
     for method in tasks.methods():
         server.add_request_handler(method.method, method.params_type, method.handler)
     server.extensions[tasks.identifier] = tasks.settings()
-    return [Route("/mcp", _Endpoint(context, server))]
+    # A GET would open a stream on which nothing is ever sent, and a DELETE end a session; there are none.
+    return [Route("/mcp", _Endpoint(context, server), methods=["POST"])]
 
 
 def _unknown_tool(name: str) -> Callable[[Context], Awaitable[Any]]:
