@@ -205,7 +205,8 @@ async def test_only_what_is_asked_is_answered_and_once() -> None:
 
         await ask(client.session, "tasks/update", task_id, {"after-attempt-7": accepted(True)})
         assert await inputs() == []
-        for wrong in ({"action": "perhaps"}, {}, None, {"action": "accept"}, accepted("no boolean")):
+        odd = {"action": "accept", "content": "value"}
+        for wrong in ({"action": "perhaps"}, {}, None, {"action": "accept"}, odd, accepted("no boolean")):
             error = await refused(ask(client.session, "tasks/update", task_id, {key: wrong}))
             assert error.code == INVALID
         assert await inputs() == []

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import mcp_types as mcp
+import msgspec
 import trio
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding, ToolBinding
@@ -70,6 +71,13 @@ class UpdateParams(TaskParams):
     """The parameters of `tasks/update`."""
 
     input_responses: dict[str, Any]
+
+
+class _Answer(msgspec.Struct):
+    """What somebody said when a form was shown."""
+
+    action: Literal["accept", "decline", "cancel"]
+    content: dict[str, Any] | None = None
 
 
 class JobTasks(Extension):
@@ -152,15 +160,15 @@ class JobTasks(Extension):
         inputs, key = self._inputs_of(job.handler), key_of(job)
         if inputs is None or status_of(job, inputs) != "input_required" or key not in params.input_responses:
             return {}
-        answer = params.input_responses[key]
-        action = answer.get("action") if isinstance(answer, dict) else None
-        if action == "accept":
-            value = filled_in(inputs, answer.get("content") or {})
+        try:
+            answer = msgspec.convert(params.input_responses[key], _Answer)
+        except msgspec.ValidationError as error:
+            raise BadRequest(f"this is no answer to what was asked: {error}") from None
+        if answer.action == "accept":
+            value = filled_in(inputs, answer.content or {})
             await self._operations.send(caller, Send(1, job.id, [value], f"mcp {key}"))
-        elif action in {"decline", "cancel"}:
-            await self._operations.end_inputs(caller, EndInputs(1, job.id))
         else:
-            raise BadRequest(f"the action of an answer is accept, decline or cancel; got {quoted(action)}")
+            await self._operations.end_inputs(caller, EndInputs(1, job.id))
         return {}
 
     async def _cancel(self, caller: Caller, params: TaskParams) -> Frame:
