@@ -1,39 +1,24 @@
-"""The AI SDK's own client, the newest two majors, on Node.js: it drops, resumes, stops, and reads twice.
-
-`npm install --prefix tests/node` brings it. Without, these tests are skipped, and fail on CI.
-"""
+"""The AI SDK's own client, the newest two majors, on Node.js: it drops, resumes, stops, and reads twice."""
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import shutil
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import trio
 
+from tests.serving.fronts.node import needs, run
 from tests.serving.proxy import Weather, open_proxy
 from tests.serving.served import served
 from trio_jobs import JobContext, Retry, handler
 from trio_jobs.serving import ai_sdk_front
 
-PACKAGES: Final = Path(__file__).parents[3] / "node" / "node_modules"
 CLIENT: Final = Path(__file__).with_name("client.mjs")
 RUNS: Final = 12
 WORDS: Final = [f"word-{number} " for number in range(40)]
 CALL: Final = {"toolCallId": "c1", "toolName": "look_up"}
-
-
-def missing(package: str) -> str | None:
-    """Return what is missing for the client, or None."""
-    if shutil.which("node") is None:
-        return "Node.js is not installed (Debian's package `nodejs`)"
-    if not (PACKAGES / package).exists():
-        return f"the npm package {package} is not installed: npm install --prefix tests/node"
-    return None
 
 
 @handler(retry=Retry(attempts=2, initial=0.0))
@@ -64,10 +49,7 @@ async def drive(package: str) -> Any:
         served([chat], fronts=[ai_sdk_front("chat")], patience=60) as site,
         open_proxy(site.url, Weather(life=16_000, piece=700), seed=random.getrandbits(32)) as proxy,
     ):
-        command = ["node", str(CLIENT), package, site.url, proxy.url, str(RUNS)]
-        done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
-        assert done.returncode == 0, done.stderr.decode()
-        return json.loads(done.stdout)
+        return await run(CLIENT, package, site.url, proxy.url, str(RUNS))
 
 
 def told(parts: list[Any]) -> list[Any]:
@@ -100,16 +82,13 @@ ANSWER: Final = [
 async def test_the_client_reads_the_whole_answer_once(package: str) -> None:
     """However often its connection is cut, and wherever, the message has all parts, in order, once; a stop
     ends both tabs with an abort; a page that is loaded anew, and a second click, read the one answer."""
-    if (lacks := missing(package)) is not None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(lacks)
-        pytest.skip(lacks)
+    needs(package)
     found = await drive(package)
 
-    for run in found["drops"]:
-        assert told(run["parts"]) == ANSWER
-        assert run["messages"] == 2
-    assert sum(run["drops"] for run in found["drops"]) >= RUNS // 4, "the network has hardly cut anything"
+    for one in found["drops"]:
+        assert told(one["parts"]) == ANSWER
+        assert one["messages"] == 2
+    assert sum(one["drops"] for one in found["drops"]) >= RUNS // 4, "the network has hardly cut anything"
 
     stop = found["stopped"]
     assert [one["outcome"] for one in stop["answer"]["stopped"]] == ["cancelled"]

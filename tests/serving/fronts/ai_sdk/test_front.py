@@ -14,6 +14,7 @@ from tests.serving.served import EventStream, Site, follow, served
 from trio_jobs import JobContext, Retry, State, UnknownHandler, handler, open_registry
 from trio_jobs.serving import Caller, ai_sdk_front, serve_http
 
+PATIENCE = 30.0  # as those of the other fronts
 HELLO = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "hello"}]}
 
 
@@ -93,7 +94,7 @@ async def jobs_of(site: Site) -> list[Any]:
     return list(await site.jobs.find(tags={"chat": "c1"}))
 
 
-front = partial(served, [chat], fronts=[ai_sdk_front("chat")])
+front = partial(served, [chat], fronts=[ai_sdk_front("chat")], patience=PATIENCE)
 
 
 async def test_a_message_is_answered_by_a_job() -> None:
@@ -159,7 +160,7 @@ async def test_a_reader_leaves_and_comes_back_and_stops_the_job() -> None:
 @pytest.mark.parametrize("on_busy", ["reject", "after", "cancel"])
 async def test_a_second_message_before_the_first_is_answered(on_busy: Any) -> None:
     """It is refused, waits, or takes the place of the first, as the front was told; a stop ends them all."""
-    async with served([chat], fronts=[ai_sdk_front("chat", on_busy=on_busy)]) as site:
+    async with served([chat], fronts=[ai_sdk_front("chat", on_busy=on_busy)], patience=PATIENCE) as site:
         first = await posting(site, turn(slow=True))
         await first.until("text-delta")
         if on_busy == "reject":
@@ -202,7 +203,7 @@ async def test_a_new_attempt_by_choice_ends_the_stream() -> None:
             raise ValueError("no /home/ann")
         await go_on.wait()
 
-    async with served([chat], fronts=[ai_sdk_front("chat", restarts="error")]) as site:
+    async with served([chat], fronts=[ai_sdk_front("chat", restarts="error")], patience=PATIENCE) as site:
         broken = frames((await site.http.post("/api/chat", json=turn())).text)
         assert (text_of(broken), broken[-2]["type"]) == ("try 1", "error")
         reader = await reading(site, "")
@@ -291,7 +292,7 @@ async def test_arguments_are_the_fields_that_have_a_parameter() -> None:
     async def choosy(job: JobContext[str], messages: list[Any], depth: int = 1, *, model: str) -> None:
         await job.send(f"{model} {depth}")
 
-    async with served([choosy], fronts=[ai_sdk_front("choosy", path="/other")]) as site:
+    async with served([choosy], fronts=[ai_sdk_front("choosy", path="/other")], patience=PATIENCE) as site:
         refused = await site.http.post("/other", json=turn())
         assert refused.status_code == 422
         assert "model" in refused.json()["detail"]
