@@ -227,9 +227,9 @@ async def test_its_own_client_reads_everything_once() -> None:
 
     async with (
         served(
-            [count, slow], patience=60, registry={"retention": Retention(events=2 * MANY)}, **FRONTS
+            [count, slow], patience=120, registry={"retention": Retention(events=2 * MANY)}, **FRONTS
         ) as site,
-        served([count], patience=60, registry={"retention": Retention(events=4)}, **FRONTS) as lossy,
+        served([count], patience=120, registry={"retention": Retention(events=4)}, **FRONTS) as lossy,
         open_proxy(
             site.url, Weather(life=80_000, piece=2000), seed=random.Random(SEED).getrandbits(32)
         ) as proxy,

@@ -6,7 +6,6 @@ The stream is closed when the job has ended. Nothing can be written: a log is wr
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter
@@ -17,7 +16,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from ..._common.errors import StreamGap, check_cursor, quoted
 from ..._json.values import to_json
@@ -27,18 +26,17 @@ from ..._wire.requests import BadRequest
 from ..batch import EventBatch, cut
 from ..context import ServerContext
 from ..feed import Follower
-from ..http.asgi import answered, unless_gone
+from ..http.asgi import unless_gone
 from ..http.event_stream import EventStreamResponse
 from ..http.responses import JSON
 from ..options import Caller
 from ..problems import Problem
 from ..sse import cursor_of, on_one_line
 from ..subscription import Subscription
-from .routes import route
+from .routes import long_answer, route
 
 _BATCH: Final = 256
-_PATIENCE: Final = 20.0
-"""Seconds for which a long poll waits."""
+_PATIENCE: Final = 20.0  # seconds for which a long poll waits
 _GONE: Final = 410
 
 
@@ -75,18 +73,13 @@ async def _answer(context: ServerContext, request: Request, caller: Caller) -> A
     if live == "long-poll" and after == job.last_seq and not job.state.over:
         await unless_gone(request.receive, partial(_wait, context, caller, job, after))
         job = await operations.get(caller, job.id)
-
-    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
-        async with operations.account.room(2 * LARGE):
-            await (await answered(partial(_page, context, job, after, live), _refusal))(scope, receive, send)
-
-    return respond
+    return long_answer(context, 2 * LARGE, partial(_page, context, job, after, live), _refusal)
 
 
 async def _wait(context: ServerContext, caller: Caller, job: Job, after: int) -> None:
     """Wait until there is something behind a cursor, for as long as a long poll may."""
     place = Subscription(0, job.id, "gap", None, after, after)
-    patience = min(_PATIENCE, math.inf if caller.expires is None else caller.expires)
+    patience = _PATIENCE if caller.expires is None else min(_PATIENCE, caller.expires)
     with context.until_closing(patience), context.operations.following(place, job) as feed:
         await feed.next(Follower(place, None, attrgetter("json")))
 
@@ -111,10 +104,8 @@ async def _page(context: ServerContext, job: Job, after: int, live: str | None) 
     batch = await _read(context, job, after)
     last = after if batch is None else batch.last
     headers = {"stream-next-offset": _offset(last), "stream-cursor": _offset(last)}
-    if last >= job.last_seq:
-        headers["stream-up-to-date"] = "true"
-        if job.state.over:
-            headers["stream-closed"] = "true"
+    headers |= {"stream-up-to-date": "true"} if last >= job.last_seq else {}
+    headers |= {"stream-closed": "true"} if last >= job.last_seq and job.state.over else {}
     if batch is None and live is not None:
         return Response(None, 204, headers)
     return Response(b"[]" if batch is None else batch.json, 200, headers, JSON)
@@ -148,10 +139,9 @@ class _Messages:
     def control(self, last: int, *, closed: bool) -> bytes:
         """Return what says where the stream is."""
         fields: dict[str, Any] = {"streamNextOffset": _offset(last), "streamCursor": _offset(last)}
-        if last >= self._tail:  # as it was when the reader came: what follows is sent as it comes
-            fields["upToDate"] = True
-        if closed:
-            fields["streamClosed"] = True
+        # The end as it was when the reader came: what follows is sent as it comes.
+        fields |= {"upToDate": True} if last >= self._tail else {}
+        fields |= {"streamClosed": True} if closed else {}
         return b"event: control\ndata: %b\n\n" % to_json(fields)
 
 

@@ -19,7 +19,7 @@ from tests.serving.fronts.mcp.client import Tasks, ask, created
 from trio_jobs import JobContext, handler, open_registry
 from trio_jobs.serving import Caller, mcp_extension
 
-PATIENCE = 30.0
+PATIENCE = 60.0  # a program has to start
 
 PROGRAM = """
 import trio

@@ -27,7 +27,7 @@ async def test_another_client_reads_tasks_to_their_end() -> None:
     needs("@modelcontextprotocol/ext-tasks")
     endless = Endless()
     async with (
-        served([add, deploy, broken, write, endless.handler], fronts=[mcp_front], patience=60) as site,
+        served([add, deploy, broken, write, endless.handler], fronts=[mcp_front], patience=120) as site,
         open_proxy(site.url, Weather(life=4000, piece=300)) as proxy,
     ):
         found = await run(Path(__file__).with_name("tasks.mjs"), site.url, proxy.url)

@@ -27,6 +27,7 @@ from ...problems import Problem
 from ...sse import cursor_of
 from ..left import PATIENCE, give_up
 from ..models import Models
+from ..routes import long_answer
 from ..routes import route as front_route
 from .asked import NewCompletion, NewResponse
 from .completions import Completion, error
@@ -81,7 +82,7 @@ class _Front:
             raise BadRequest("nobody waits here for a whole answer: send background=true, or stream=true")
         job_id = await self._submit(request, caller, asked)
         if not asked.stream:
-            return self._shown(partial(self._answer, caller, job_id))
+            return self._shown(caller, job_id)
         stream = partial(self._response_stream, caller, job_id, 0)
         return await stream() if asked.background else self._owned(stream, caller, job_id)
 
@@ -92,12 +93,12 @@ class _Front:
         if wanted == "true":
             after = cursor_of(query.get("starting_after")) or 0
             return await unless_gone(request.receive, partial(self._response_stream, caller, job_id, after))
-        return self._shown(partial(self._answer, caller, job_id))
+        return self._shown(caller, job_id)
 
     async def cancel(self, request: Request, caller: Caller) -> ASGIApp:
         job_id = request.path_params["id"]
         await unless_gone(request.receive, partial(self._stop, caller, job_id))
-        return self._shown(partial(self._answer, caller, job_id))
+        return self._shown(caller, job_id)
 
     async def _stop(self, caller: Caller, job_id: str) -> None:
         await self._job(caller, job_id)
@@ -117,7 +118,10 @@ class _Front:
             raise UnknownJob(job.id)
         return job
 
-    async def _answer(self, caller: Caller, job_id: str) -> bytes:
+    def _shown(self, caller: Caller, job_id: str) -> ASGIApp:
+        return long_answer(self._context, _ROOM, partial(self._answer, caller, job_id), _refusal)
+
+    async def _answer(self, caller: Caller, job_id: str) -> ASGIApp:
         """Return the response that a job is now, as JSON."""
         job = await self._job(caller, job_id)
         response, seq = Response(job), 0
@@ -125,19 +129,7 @@ class _Front:
             for event in events:
                 response.take(event)
             seq = events[-1].seq
-        return written("the response", response.shown())
-
-    def _shown(self, work: Callable[[], Awaitable[bytes]]) -> ASGIApp:
-        """Return what sends the JSON that `work` makes, and holds room for it until it is sent."""
-
-        async def respond(scope: Scope, receive: Receive, send: Send) -> None:
-            async def found() -> ASGIApp:
-                return HttpResponse(await unless_gone(receive, work), media_type=JSON)
-
-            async with self._operations.account.room(_ROOM):
-                await (await answered(found, _refusal))(scope, receive, send)
-
-        return respond
+        return HttpResponse(written("the response", response.shown()), media_type=JSON)
 
     # ------------------------------------------------------------ chat completions
 
