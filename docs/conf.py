@@ -28,7 +28,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinxcontrib_trio",  # marks async functions and context managers; comes after autodoc
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "ai-sdk-page/node_modules"]
 default_role = "code"  # docstrings use single backticks, as Markdown does
 
 # Of a block with prompts, the button copies the commands, and neither prompts nor what they print.

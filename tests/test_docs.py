@@ -32,7 +32,10 @@ from trio_jobs.stores.postgres.opening import migrated
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(page for page in DOCS.rglob("*.md") if not {"_build", "node_modules"} & {*page.parts}),
+]
 
 # Their programs take more than two seconds.
 SLOW = {
