@@ -261,15 +261,12 @@ REFUSED = [
     ({"json": [turn()]}, 400, "bad_request"),
     ({"json": turn(shout="yes")}, 422, "invalid_payload"),
     ({"content": b"{}", "headers": {"content-type": "text/plain"}}, 415, "wrong_type"),
-    ({"json": turn(), "headers": {"origin": "https://evil.example"}}, 403, "forbidden"),
-    ({"json": turn(), "headers": {"host": "evil.example"}}, 421, "misdirected"),
-    ({"json": turn("x" * 2**18)}, 413, "too_large"),
 ]
 
 
 @pytest.mark.parametrize(("request_", "status", "code"), REFUSED)
 async def test_what_does_not_fit_is_refused(request_: Any, status: int, code: str) -> None:
-    """A body that is no turn of a chat, another site's page, and too much are refused, and are no jobs."""
+    """A body that is no turn of a chat is refused, and is no job."""
     async with front() as site:
         answer = await site.http.post("/api/chat", **request_)
         assert (answer.status_code, answer.json()["code"]) == (status, code)

@@ -21,7 +21,7 @@ from tests.serving.fronts.mcp.client import Tasks, ask, client_of, created
 from tests.serving.proxy import Weather, open_proxy
 from tests.serving.served import Site, served
 from trio_jobs import AwaitInput, JobContext, Retry, State, handler, open_registry
-from trio_jobs.serving import Caller, Limits, front_app, mcp_front
+from trio_jobs.serving import Caller, front_app, mcp_front
 
 # The client leaves its own generators to Trio to close when a stream is left early, or ends.
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator '(httpx2|httpcore2):ResourceWarning")
@@ -337,26 +337,6 @@ async def test_tasks_belong_to_their_callers() -> None:
                 assert (await refused(work)).data == {"code": "forbidden"}
         answer = await site.http.post("/mcp", json={})
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
-
-
-async def test_requests_have_bounds_of_the_server() -> None:
-    """A body that is too large, a page of another site, and a caller with too many jobs are refused."""
-    limits = Limits(message=2048, queued=1)
-    endless = Endless()
-
-    async def everybody(_: Mapping[str, str]) -> Caller:
-        return Caller("all")
-
-    async with fronted(
-        endless.handler, tasks=Tasks(), limits=limits, authenticate=everybody, registry={"capacity": 1}
-    ) as (site, client):
-        assert (await site.http.post("/mcp", content=b"x" * 2049)).status_code == 413
-        foreign = {"origin": "https://example.org"}
-        assert (await site.http.post("/mcp", json={}, headers=foreign)).status_code == 403
-        await created(client, "endless")
-        await endless.started.wait()
-        await created(client, "endless")
-        assert (await refused(client.call_tool("endless"))).data == {"code": "too_many"}
 
 
 async def test_a_caller_is_authenticated_once() -> None:

@@ -416,15 +416,6 @@ async def test_owners_see_their_own() -> None:
         assert job.id == response.id
 
 
-async def test_other_sites_may_not() -> None:
-    """The checks of the host and the origin are before the front, too."""
-    async with fronted() as (site, _):
-        for headers, status in (({"host": "evil.test"}, 421), ({"origin": "http://evil.test"}, 403)):
-            for path in ("/v1/responses", "/v1/chat/completions"):
-                answer = await site.http.post(path, json=ASKED, headers=headers)
-                assert answer.status_code == status
-
-
 async def test_pages_of_allowed_sites_may_send_what_these_clients_send() -> None:
     """A browser's preflight allows the headers that the client adds to each request by itself."""
     origin = "https://app.example"

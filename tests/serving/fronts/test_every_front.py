@@ -1,0 +1,75 @@
+"""What holds for every front, all of them side by side: who is let in, and how much may be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pytest
+import trio
+
+from tests.serving.fronts.mcp.test_front import call_of
+from tests.serving.served import served
+from trio_jobs import JobContext, handler
+from trio_jobs.serving import Caller, Limits, ai_sdk_front, durable_streams_front, mcp_front, openai_front
+
+HELLO: Final[list[Any]] = [{"role": "user", "content": "hello"}]
+SUBMITS: Final[dict[str, dict[str, Any]]] = {
+    "/api/chat": {"json": {"id": "c1", "messages": HELLO}},
+    "/mcp": call_of("chat", messages=HELLO),
+    "/v1/responses": {"json": {"model": "chat", "input": "hello", "background": True}},
+    "/v1/chat/completions": {"json": {"model": "chat", "messages": HELLO, "stream": True}},
+}
+"""The requests that submit a job, by their paths."""
+READS: Final = ("/api/chat/c1/stream", "/v1/responses/x", "/v1/streams/x")
+OPTIONS: Final[dict[str, Any]] = {
+    "fronts": [ai_sdk_front("chat"), durable_streams_front, mcp_front, openai_front],
+    "patience": 30.0,  # a protocol loads its types when it is used first
+}
+
+
+@handler
+async def chat(job: JobContext[str], messages: list[Any]) -> None:
+    """Never answer."""
+    await trio.sleep_forever()
+
+
+async def as_told(headers: Mapping[str, str]) -> Caller | None:
+    """Know ann by her name."""
+    return Caller("ann") if headers.get("x-user") == "ann" else None
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "reads"),
+    [
+        ({"host": "evil.example"}, 421, True),
+        ({"origin": "https://evil.example"}, 403, False),  # a browser lets no page of a site read the answer
+        ({"x-user": "eve"}, 401, True),
+    ],
+)
+async def test_who_is_not_let_in_does_nothing(headers: dict[str, str], status: int, *, reads: bool) -> None:
+    """Another name of the server, a page of another site, and a stranger are refused, and make no job."""
+    async with served([chat], authenticate=as_told, **OPTIONS) as site:
+        for path, request in SUBMITS.items():
+            more = {**request.get("headers", {}), **headers}
+            assert (await site.http.post(path, **{**request, "headers": more})).status_code == status, path
+        for path in READS if reads else ():
+            assert (await site.http.get(path, headers=headers)).status_code == status, path
+        assert await site.jobs.count() == 0
+
+
+async def test_what_is_too_much_is_refused() -> None:
+    """A body that is too large, and one more job than an owner may have in the queue; each in its words."""
+    limits = Limits(message=2048, queued=1)
+    async with served(
+        [chat], authenticate=as_told, limits=limits, registry={"capacity": 1}, **OPTIONS
+    ) as site:
+        for _ in range(2):
+            job = await site.jobs.submit(chat, HELLO, owner="ann")
+        for path, request in SUBMITS.items():
+            headers = {**request.get("headers", {}), "x-user": "ann"}
+            large = await site.http.post(path, json={"x": "x" * 2048}, headers=headers)
+            assert large.status_code == 413, path
+            assert "too_many" in (await site.http.post(path, **{**request, "headers": headers})).text, path
+        assert await site.jobs.count() == 2
+        assert (await job.snapshot()).state == "queued"
