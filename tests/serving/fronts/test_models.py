@@ -68,9 +68,9 @@ def test_arguments_are_the_fields_that_have_a_parameter(
 @pytest.mark.parametrize(
     ("model", "error", "told"),
     [
-        ("chat", BadRequest, "the model 'chat' runs others; name one, as in model='chat/NAME'"),
-        ("chat/", BadRequest, "the model 'chat' runs others; name one, as in model='chat/NAME'"),
-        ("picky", BadRequest, "the model 'picky' takes 'colour', which this request does not have"),
+        ("chat", BadRequest, "'chat' runs other models; name one, as in model='chat/NAME'"),
+        ("chat/", BadRequest, "'chat' runs other models; name one, as in model='chat/NAME'"),
+        ("picky", BadRequest, "'picky' takes 'colour', which this request does not have"),
         ("gpt", Refused, "there is no model 'gpt'; there is chat, plain, a/b, picky"),
         ("remove_all", Refused, "there is no model 'remove_all'; there is chat, plain, a/b, picky"),
         ("remove_all/x", Refused, "there is no model 'remove_all/x'; there is chat, plain, a/b, picky"),

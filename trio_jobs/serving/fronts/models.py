@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -26,21 +25,22 @@ def parameters_of(described: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def by_name(
-    parameters: Sequence[Mapping[str, Any]], given: Mapping[str, Any], missing: Callable[[str], str]
+    handler: str, parameters: Sequence[Mapping[str, Any]], given: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the keyword arguments of a job: of what is given, that for which there are parameters.
 
     Args:
-        parameters: The parameters, as `parameters_of` returns them.
+        handler: The handler.
+        parameters: Its parameters, as `parameters_of` returns them.
         given: Values by name.
-        missing: Returns what to say of a parameter that gets none.
 
     Raises:
         BadRequest: A parameter gets no value, and needs one.
     """
     for one in parameters:
         if one["required"] and one["name"] not in given:
-            raise BadRequest(missing(one["name"]))
+            name = quoted(one["name"])
+            raise BadRequest(f"{quoted(handler)} takes {name}, which this request does not have")
     return {one["name"]: given[one["name"]] for one in parameters if one["name"] in given}
 
 
@@ -87,16 +87,12 @@ class Models:
             known = ", ".join(self.names()) or "none: no handler has a parameter 'messages'"
             raise Refused("not_found", f"there is no model {quoted(model)}; there is {known}")
         given = {name: value for name, value in {**fields, _MODEL: inner}.items() if value is not None}
-        kwargs = by_name(self._parameters_of(handler), given, partial(_missing, handler))
-        return NewJob(handler, kwargs=kwargs, options=options)
+        parameters = self._parameters_of(handler)
+        if inner is None and any(one["name"] == _MODEL and one["required"] for one in parameters):
+            raise BadRequest(f"{quoted(handler)} runs other models; name one, as in model='{handler}/NAME'")
+        return NewJob(handler, kwargs=by_name(handler, parameters, given), options=options)
 
 
 def _split(model: str) -> tuple[str, str | None]:
     handler, _, inner = model.partition("/")
     return handler, inner or None
-
-
-def _missing(handler: str, name: str) -> str:
-    if name == _MODEL:
-        return f"the model {quoted(handler)} runs others; name one, as in model='{handler}/NAME'"
-    return f"the model {quoted(handler)} takes {quoted(name)}, which this request does not have"

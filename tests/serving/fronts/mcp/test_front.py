@@ -290,7 +290,7 @@ async def test_a_call_that_nobody_waits_for_any_more_is_cancelled(mode: Any) -> 
     ("tool", "arguments", "told"),
     [
         ("nothing", {}, "there is no tool 'nothing'"),
-        ("add", {}, "needs the argument 'a'"),
+        ("add", {}, "'add' takes 'a', which this request does not have"),
         ("add", {"a": 1, "c": 2}, "has no argument 'c'"),
         ("add", {"a": "one"}, "Expected `int`, got `str`"),
     ],

@@ -37,7 +37,7 @@ async def test_another_client_reads_tasks_to_their_end() -> None:
     assert found["asked"] == ["1.2: sure? 1", "1.2: sure? 2"]
     assert "input_required" in found["deployed"]["states"]
     assert (found["broken"]["status"], found["broken"]["result"]["isError"]) == ("completed", True)
-    assert found["refused"] == [-32602, "the tool 'add' needs the argument 'a'"]
+    assert found["refused"] == [-32602, "'add' takes 'a', which this request does not have"]
     assert found["cancelled"]["status"] == "cancelled"
     assert found["same"] is True
     assert text_of(found["written"]) == "".join(WORDS)

@@ -11,7 +11,7 @@ even if its job has ended meanwhile, and a stop that comes late stops nothing el
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Final, get_args
 
@@ -36,7 +36,7 @@ from ...http.asked import body_of
 from ...http.event_stream import EventStreamResponse
 from ...http.responses import JSON
 from ...options import Caller, Front
-from ..models import parameters_of
+from ..models import by_name, parameters_of
 from ..routes import route
 from .frames import HEADERS, MessageStream, Restarts
 
@@ -69,7 +69,7 @@ class _Chats:
 
     context: ServerContext
     handler: str
-    names: Sequence[str]  # of its parameters
+    parameters: Sequence[Mapping[str, Any]]
     on_busy: Policy
     restarts: Restarts
 
@@ -80,7 +80,7 @@ class _Chats:
             turn = msgspec.convert(body, Turn)
         except msgspec.ValidationError as error:
             raise BadRequest(str(error)) from None
-        kwargs = {name: body[name] for name in self.names if name in body}
+        kwargs = by_name(self.handler, self.parameters, body)
         options = SubmitOptions(
             key=turn.key(self.handler),
             exclusive=f"chat {turn.id}",
@@ -177,8 +177,8 @@ def ai_sdk_front(
         functions = context.operations.functions
         if handler not in functions:
             raise UnknownHandler(handler, functions)
-        names = [one["name"] for one in parameters_of(describe(handler, functions[handler]))]
-        chats = _Chats(context, handler, names, on_busy, restarts)
+        parameters = parameters_of(describe(handler, functions[handler]))
+        chats = _Chats(context, handler, parameters, on_busy, restarts)
         return [
             route(context, "POST", path, chats.post),
             route(context, "GET", path + "/{chat:path}/stream", chats.resume),

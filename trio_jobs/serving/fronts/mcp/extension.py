@@ -209,11 +209,10 @@ class JobTasks(Extension):
 
     def _new_job(self, ctx: Context, params: mcp.CallToolRequestParams) -> NewJob:
         given, parameters = params.arguments or {}, parameters_of(self._described[params.name])
-        tool = quoted(params.name)
         for name in given:
             if not any(one["name"] == name for one in parameters):
-                raise BadRequest(f"the tool {tool} has no argument {quoted(name)}")
-        kwargs = by_name(parameters, given, lambda name: f"the tool {tool} needs the argument {quoted(name)}")
+                raise BadRequest(f"the tool {quoted(params.name)} has no argument {quoted(name)}")
+        kwargs = by_name(params.name, parameters, given)
         key = None if ctx.request is None else idempotency_key_of(ctx.request)
         return NewJob(params.name, kwargs=kwargs, options=SubmitOptions(key=key or UNSET))
 
