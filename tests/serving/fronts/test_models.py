@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -37,32 +38,49 @@ async def picky(job: JobContext[str], messages: list[Any], colour: str) -> None:
 
 
 @handler
+async def by_place(job: JobContext[str], messages: list[Any], top_p: float = 1.0, /, user: str = "") -> None:
+    """Takes two parameters by place only."""
+
+
+@handler
 async def remove_all(job: JobContext[str], really: bool) -> None:
     """Is no model."""
 
 
-MODELS = Models({"chat": chat, "plain": plain, "a/b": slashed, "picky": picky, "remove_all": remove_all})
+HANDLERS: dict[str, Any] = {
+    "chat": chat,
+    "plain": plain,
+    "a/b": slashed,
+    "picky": picky,
+    "by_place": by_place,
+    "remove_all": remove_all,
+}
+MODELS = Models(HANDLERS)
 
 
 @pytest.mark.parametrize(
-    ("model", "fields", "called", "more"),
+    ("model", "fields", "called", "args", "kwargs"),
     [
-        ("plain", {}, "plain", {}),
-        ("plain", {"temperature": 0.5, "max_tokens": 3}, "plain", {"temperature": 0.5}),
-        ("plain", {"temperature": None}, "plain", {}),
-        ("a/b", {}, "a/b", {}),
-        ("chat/m", {}, "chat", {"model": "m"}),
-        ("chat/m/n", {"max_tokens": 3}, "chat", {"model": "m/n", "max_tokens": 3}),
-        ("chat/m", {"tools": [{}]}, "chat", {"model": "m", "tools": [{}]}),
-        ("plain/m", {}, "plain", {}),
+        ("plain", {}, "plain", [], {}),
+        ("plain", {"temperature": 0.5, "max_tokens": 3}, "plain", [0.5], {}),
+        ("plain", {"temperature": None}, "plain", [], {}),
+        ("a/b", {}, "a/b", [], {}),
+        ("chat/m", {}, "chat", ["m"], {}),
+        ("chat/m/n", {"max_tokens": 3}, "chat", ["m/n", 3], {}),
+        ("chat/m", {"tools": [{}]}, "chat", ["m"], {"tools": [{}]}),
+        ("plain/m", {}, "plain", [], {}),
+        ("by_place", {"user": "ann"}, "by_place", [], {"user": "ann"}),
+        ("by_place", {"user": "ann", "top_p": 0.5}, "by_place", [0.5, "ann"], {}),
     ],
 )
 def test_arguments_are_the_fields_that_have_a_parameter(
-    model: str, fields: dict[str, Any], called: str, more: dict[str, Any]
+    model: str, fields: dict[str, Any], called: str, args: list[Any], kwargs: dict[str, Any]
 ) -> None:
-    """Fields become arguments by name; what is not given, or not taken, is left out."""
+    """Fields become arguments by place, and by name behind one that is not given; what is not taken is left
+    out; and the handler can be called so."""
     new = MODELS.new_job(model, {"messages": SAID, **fields}, SubmitOptions())
-    assert (new.handler, new.args, new.kwargs) == (called, [], {"messages": SAID, **more})
+    assert (new.handler, new.args, new.kwargs) == (called, [SAID, *args], kwargs)
+    inspect.signature(HANDLERS[called]).bind(None, *new.args, **kwargs)
 
 
 @pytest.mark.parametrize(
@@ -71,9 +89,13 @@ def test_arguments_are_the_fields_that_have_a_parameter(
         ("chat", BadRequest, "'chat' runs other models; name one, as in model='chat/NAME'"),
         ("chat/", BadRequest, "'chat' runs other models; name one, as in model='chat/NAME'"),
         ("picky", BadRequest, "'picky' takes 'colour', which this request does not have"),
-        ("gpt", Refused, "there is no model 'gpt'; there is chat, plain, a/b, picky"),
-        ("remove_all", Refused, "there is no model 'remove_all'; there is chat, plain, a/b, picky"),
-        ("remove_all/x", Refused, "there is no model 'remove_all/x'; there is chat, plain, a/b, picky"),
+        ("gpt", Refused, "there is no model 'gpt'; there is chat, plain, a/b, picky, by_place"),
+        ("remove_all", Refused, "there is no model 'remove_all'; there is chat, plain, a/b, picky, by_place"),
+        (
+            "remove_all/x",
+            Refused,
+            "there is no model 'remove_all/x'; there is chat, plain, a/b, picky, by_place",
+        ),
     ],
 )
 def test_what_cannot_be_asked(model: str, error: type[Exception], told: str) -> None:

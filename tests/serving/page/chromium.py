@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 import trio
@@ -46,6 +46,15 @@ def chromium() -> str:
     pytest.skip(why)
 
 
+class Served(Protocol):
+    """What a browser can go to."""
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        ...
+
+
 class Browser:
     """One Chromium for the whole run. Playwright wants to be used from the thread that started it."""
 
@@ -69,7 +78,7 @@ class Browser:
         self._thread.shutdown()
 
     async def run(
-        self, script: Callable[..., None], site: Site, context: dict[str, Any], **values: Any
+        self, script: Callable[..., None], site: Served, context: dict[str, Any], **values: Any
     ) -> None:
         """Run a script with a new page, while the server runs here.
 
@@ -79,7 +88,7 @@ class Browser:
         await trio.to_thread.run_sync(future.result)
 
     def _run(
-        self, script: Callable[..., None], site: Site, context: dict[str, Any], values: dict[str, Any]
+        self, script: Callable[..., None], site: Served, context: dict[str, Any], values: dict[str, Any]
     ) -> None:
         errors: list[str] = []
         with self._chromium.new_context(base_url=site.url, **context) as opened:

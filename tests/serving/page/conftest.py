@@ -1,23 +1,14 @@
-"""One Chromium for all tests of the page, and a server for each."""
+"""A server for each test of the page."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trio
 
-from .chromium import Browser, chromium
 from .site import Site
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Start Chromium once."""
-    started = Browser(chromium())
-    yield started
-    started.stop()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any, Final
 
 import attrs
@@ -20,28 +21,32 @@ _MODEL: Final = "model"
 
 
 def parameters_of(described: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Return the parameters of a handler, given what `describe` returns of it; each can be given by name."""
+    """Return the parameters of a handler, given what `describe` returns of it; not those without a name."""
     return [*described["parameters"], *described["keyword_only"]]
 
 
-def by_name(
-    handler: str, parameters: Sequence[Mapping[str, Any]], given: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the keyword arguments of a job: of what is given, that for which there are parameters.
+def job_of(described: Mapping[str, Any], given: Mapping[str, Any], options: SubmitOptions) -> NewJob:
+    """Return a job whose arguments are those values that its handler has parameters for.
 
     Args:
-        handler: The handler.
-        parameters: Its parameters, as `parameters_of` returns them.
-        given: Values by name.
+        described: The handler, as `describe` returns it.
+        given: Values, by the names of parameters.
+        options: The options of the job.
 
     Raises:
         BadRequest: A parameter gets no value, and needs one.
     """
+    handler, parameters = described["name"], parameters_of(described)
     for one in parameters:
         if one["required"] and one["name"] not in given:
             name = quoted(one["name"])
             raise BadRequest(f"{quoted(handler)} takes {name}, which this request does not have")
-    return {one["name"]: given[one["name"]] for one in parameters if one["name"] in given}
+    # By place as far as that goes, as some parameters cannot be given by name.
+    args = [
+        given[one["name"]] for one in takewhile(lambda one: one["name"] in given, described["parameters"])
+    ]
+    kwargs = {one["name"]: given[one["name"]] for one in parameters[len(args) :] if one["name"] in given}
+    return NewJob(handler, args, kwargs=kwargs, options=options)
 
 
 @attrs.frozen
@@ -53,7 +58,7 @@ class Models:
     """
 
     _functions: Mapping[str, Handler]
-    _parameters: dict[str, Sequence[Mapping[str, Any]]] = attrs.field(factory=dict[str, Any], init=False)
+    _described: dict[str, Mapping[str, Any]] = attrs.field(factory=dict[str, Any], init=False)
 
     def names(self) -> list[str]:
         """Return the names of the models."""
@@ -62,13 +67,13 @@ class Models:
     def __contains__(self, handler: str) -> bool:
         """Return whether the handler of that name is a model."""
         return handler in self._functions and any(
-            one["name"] == MESSAGES for one in self._parameters_of(handler)
+            one["name"] == MESSAGES for one in parameters_of(self._describe(handler))
         )
 
-    def _parameters_of(self, handler: str) -> Sequence[Mapping[str, Any]]:
-        if handler not in self._parameters:
-            self._parameters[handler] = parameters_of(describe(handler, self._functions[handler]))
-        return self._parameters[handler]
+    def _describe(self, handler: str) -> Mapping[str, Any]:
+        if handler not in self._described:
+            self._described[handler] = describe(handler, self._functions[handler])
+        return self._described[handler]
 
     def new_job(self, model: str, fields: Mapping[str, Any], options: SubmitOptions) -> NewJob:
         """Return the job that answers a request: its arguments are the fields for which it has parameters.
@@ -87,10 +92,11 @@ class Models:
             known = ", ".join(self.names()) or "none: no handler has a parameter 'messages'"
             raise Refused("not_found", f"there is no model {quoted(model)}; there is {known}")
         given = {name: value for name, value in {**fields, _MODEL: inner}.items() if value is not None}
-        parameters = self._parameters_of(handler)
-        if inner is None and any(one["name"] == _MODEL and one["required"] for one in parameters):
+        described = self._describe(handler)
+        needed = [one["name"] for one in parameters_of(described) if one["required"]]
+        if inner is None and _MODEL in needed:
             raise BadRequest(f"{quoted(handler)} runs other models; name one, as in model='{handler}/NAME'")
-        return NewJob(handler, kwargs=by_name(handler, parameters, given), options=options)
+        return job_of(described, given, options)
 
 
 def _split(model: str) -> tuple[str, str | None]:

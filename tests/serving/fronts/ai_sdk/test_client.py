@@ -78,7 +78,7 @@ ANSWER: Final = [
 
 
 @pytest.mark.deep  # it starts a process
-@pytest.mark.parametrize("package", ["ai6", "ai7"])
+@pytest.mark.parametrize("package", ["ai", "ai7"])
 async def test_the_client_reads_the_whole_answer_once(package: str) -> None:
     """However often its connection is cut, and wherever, the message has all parts, in order, once; a stop
     ends both tabs with an abort; a page that is loaded anew, and a second click, read the one answer."""

@@ -148,7 +148,7 @@ async def test_a_call_becomes_a_task_and_then_its_result() -> None:
         found = await client.call_tool("add", {"a": 1})
         assert (found.structured_content, found.is_error) == ({"sum": 4}, False)
         job = await (await site.jobs.get(tasks.seen[-1]["taskId"])).snapshot()
-        assert (job.handler, job.state, job.kwargs) == ("add", State.COMPLETED, {"a": 1})
+        assert (job.handler, job.state, job.args) == ("add", State.COMPLETED, (1,))
 
 
 async def test_a_streamed_text_is_the_result_of_a_handler_without_one() -> None:

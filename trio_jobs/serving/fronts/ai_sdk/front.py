@@ -28,7 +28,7 @@ from ...._common.states import UNFINISHED
 from ...._common.validate import choice
 from ...._model.job import CancelReport, Job, Policy
 from ...._wire.options import SubmitOptions
-from ...._wire.requests import BadRequest, Cancel, List, NewJob
+from ...._wire.requests import BadRequest, Cancel, List
 from ...context import ServerContext
 from ...describe import describe
 from ...http.asgi import unless_gone
@@ -36,7 +36,7 @@ from ...http.asked import body_of
 from ...http.event_stream import EventStreamResponse
 from ...http.responses import JSON
 from ...options import Caller, Front
-from ..models import by_name, parameters_of
+from ..models import job_of
 from ..routes import route
 from .frames import HEADERS, MessageStream, Restarts
 
@@ -69,7 +69,7 @@ class _Chats:
 
     context: ServerContext
     handler: str
-    parameters: Sequence[Mapping[str, Any]]
+    described: Mapping[str, Any]
     on_busy: Policy
     restarts: Restarts
 
@@ -80,7 +80,6 @@ class _Chats:
             turn = msgspec.convert(body, Turn)
         except msgspec.ValidationError as error:
             raise BadRequest(str(error)) from None
-        kwargs = by_name(self.handler, self.parameters, body)
         options = SubmitOptions(
             key=turn.key(self.handler),
             exclusive=f"chat {turn.id}",
@@ -88,9 +87,7 @@ class _Chats:
             tags={_TAG: turn.id},
         )
         # Not cancelled if the client leaves: it comes back for the answer.
-        job_id = await self.context.operations.submit(
-            caller, NewJob(self.handler, kwargs=kwargs, options=options)
-        )
+        job_id = await self.context.operations.submit(caller, job_of(self.described, body, options))
         return self._stream(caller, await self._place(caller, job_id))
 
     async def resume(self, request: Request, caller: Caller) -> ASGIApp:
@@ -177,8 +174,7 @@ def ai_sdk_front(
         functions = context.operations.functions
         if handler not in functions:
             raise UnknownHandler(handler, functions)
-        parameters = parameters_of(describe(handler, functions[handler]))
-        chats = _Chats(context, handler, parameters, on_busy, restarts)
+        chats = _Chats(context, handler, describe(handler, functions[handler]), on_busy, restarts)
         return [
             route(context, "POST", path, chats.post),
             route(context, "GET", path + "/{chat:path}/stream", chats.resume),

@@ -29,7 +29,7 @@ from ...limits import DEFAULT, Limits
 from ...options import Authenticate, Caller, ServerOptions
 from ...problems import to_problem
 from ..left import PATIENCE, give_up
-from ..models import by_name, parameters_of
+from ..models import job_of, parameters_of
 from .forms import Schema, filled_in, tool_of
 from .tasks import EXTENSION, Frame, key_of, result_of, said_by, status_of, task_of
 
@@ -208,13 +208,12 @@ class JobTasks(Extension):
         return described.get("inputs")
 
     def _new_job(self, ctx: Context, params: mcp.CallToolRequestParams) -> NewJob:
-        given, parameters = params.arguments or {}, parameters_of(self._described[params.name])
-        for name in given:
-            if not any(one["name"] == name for one in parameters):
-                raise BadRequest(f"the tool {quoted(params.name)} has no argument {quoted(name)}")
-        kwargs = by_name(params.name, parameters, given)
+        given, described = params.arguments or {}, self._described[params.name]
+        known = {one["name"] for one in parameters_of(described)}
+        for name in sorted(given.keys() - known):
+            raise BadRequest(f"the tool {quoted(params.name)} has no argument {quoted(name)}")
         key = None if ctx.request is None else idempotency_key_of(ctx.request)
-        return NewJob(params.name, kwargs=kwargs, options=SubmitOptions(key=key or UNSET))
+        return job_of(described, given, SubmitOptions(key=key or UNSET))
 
     async def _caller(self, ctx: Context) -> Caller:
         if ctx.request is None:  # over stdio
