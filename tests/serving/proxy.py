@@ -114,9 +114,11 @@ class Proxy:
 
 
 @asynccontextmanager
-async def open_proxy(target: str, weather: Weather = CALM, *, seed: int = 0) -> AsyncGenerator[Proxy]:
+async def open_proxy(
+    target: str, weather: Weather = CALM, *, seed: int | None = None
+) -> AsyncGenerator[Proxy]:
     """Yield a proxy for the server at a URL."""
-    proxy = Proxy(target, weather, seed)
+    proxy = Proxy(target, weather, random.getrandbits(32) if seed is None else seed)
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
     proxy.url = target.replace(urlsplit(target).netloc, f"127.0.0.1:{port}")

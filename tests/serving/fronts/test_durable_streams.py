@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 import trio
 
-from tests.conftest import SEED
 from tests.serving.fronts.node import needs, run
 from tests.serving.proxy import Weather, open_proxy
 from tests.serving.served import Site, count, served
@@ -230,9 +228,7 @@ async def test_its_own_client_reads_everything_once() -> None:
             [count, slow], patience=120, registry={"retention": Retention(events=2 * MANY)}, **FRONTS
         ) as site,
         served([count], patience=120, registry={"retention": Retention(events=4)}, **FRONTS) as lossy,
-        open_proxy(
-            site.url, Weather(life=80_000, piece=2000), seed=random.Random(SEED).getrandbits(32)
-        ) as proxy,
+        open_proxy(site.url, Weather(life=80_000, piece=2000)) as proxy,
     ):
         job_id, gone, live = await ended(site, 6), await ended(lossy, 50), await site.submit("slow")
         program = Path(__file__).with_name("durable_streams.mjs")

@@ -21,6 +21,13 @@ SUBMITS: Final[dict[str, dict[str, Any]]] = {
     "/v1/chat/completions": {"json": {"model": "chat", "messages": HELLO, "stream": True}},
 }
 """The requests that submit a job, by their paths."""
+OWN: Final = {
+    "/api/chat": "content-type,user-agent",
+    "/mcp": "content-type,mcp-method,mcp-name,mcp-protocol-version",
+    "/v1/chat/completions": "authorization,content-type,x-stainless-lang,x-stainless-retry-count",
+    "/v1/streams/x": "authorization",
+}
+"""What clients in browsers send by themselves, by the paths."""
 READS: Final = ("/api/chat/c1/stream", "/v1/responses/x", "/v1/streams/x")
 OPTIONS: Final[dict[str, Any]] = {
     "fronts": [ai_sdk_front("chat"), durable_streams_front, mcp_front, openai_front],
@@ -73,3 +80,18 @@ async def test_what_is_too_much_is_refused() -> None:
             assert "too_many" in (await site.http.post(path, **{**request, "headers": headers})).text, path
         assert await site.jobs.count() == 2
         assert (await job.snapshot()).state == "queued"
+
+
+async def test_clients_in_pages_of_an_allowed_site_send_and_read_their_headers() -> None:
+    """A preflight allows the headers that each client adds, and a page may read those of each answer."""
+    origin = "https://app.example"
+    async with served([chat], origins=[origin], **OPTIONS) as site:
+        for path, own in OWN.items():
+            asked = {"access-control-request-method": "POST", "access-control-request-headers": own}
+            preflight = await site.http.options(path, headers={"origin": origin, **asked})
+            assert preflight.status_code == 200, path
+            assert set(own.split(",")) <= set(preflight.headers["access-control-allow-headers"].split(","))
+        for path in READS:
+            answer = await site.http.get(path, headers={"origin": origin})
+            assert answer.headers["access-control-allow-origin"] == origin, path
+            assert answer.headers["access-control-expose-headers"] == "*", path

@@ -36,6 +36,9 @@ Respond: TypeAlias = Callable[[Request], Awaitable[ASGIApp]]
 
 _SERVER: Final = "the URL that the paths begin with"
 """The place of the server's URL in the OpenAPI document, which is made once; each request has its own URL."""
+_SENT: Final = ("authorization", "content-type", "idempotency-key", "last-event-id")
+_READ: Final = ("location", "retry-after")
+"""The headers that pages of other sites may send and read, if there are no fronts."""
 
 
 def http_app(jobs: JobRegistry, **options: Unpack[AppOptions]) -> Starlette:
@@ -80,15 +83,15 @@ def _guarded(context: ServerContext, routes: Sequence[BaseRoute]) -> Starlette:
     routes = [*routes, *(route for front in context.options.fronts for route in front(context))]
     middleware = [Middleware(Guard, context=context)]
     if context.access.origins:
-        headers = ["authorization", "content-type", "idempotency-key", "last-event-id"]
+        any_header = ["*"] if context.options.fronts else None  # other clients send and read their own
         middleware.insert(  # around it, so that pages can read what they are refused
             0,
             Middleware(
                 CORSMiddleware,
                 allow_origins=sorted(context.access.origins),
                 allow_methods=["GET", "POST", "DELETE"],
-                allow_headers=["*"] if context.options.fronts else headers,  # other clients add their own
-                expose_headers=["location", "retry-after"],
+                allow_headers=any_header or _SENT,
+                expose_headers=any_header or _READ,
             ),
         )
     if context.options.access_log:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,7 +46,7 @@ async def drive(package: str) -> Any:
     """Run the client against a server, and a network that cuts, and return what it says."""
     async with (
         served([chat], fronts=[ai_sdk_front("chat")], patience=120) as site,
-        open_proxy(site.url, Weather(life=16_000, piece=700), seed=random.getrandbits(32)) as proxy,
+        open_proxy(site.url, Weather(life=16_000, piece=700)) as proxy,
     ):
         return await run(CLIENT, package, site.url, proxy.url, str(RUNS))
 

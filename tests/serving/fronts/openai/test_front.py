@@ -100,13 +100,13 @@ async def fronted(*handlers: Any, **options: Any) -> AsyncGenerator[tuple[Site, 
 
 
 @pytest.mark.parametrize("model", ["chat", "echo/all"])
-@pytest.mark.parametrize("seed", range(3))
-async def test_an_answer_survives_cuts_anywhere(model: str, seed: int) -> None:
+@pytest.mark.parametrize("_", range(3))
+async def test_an_answer_survives_cuts_anywhere(model: str, _: int) -> None:
     """However often a connection is cut, resuming behind the last number gives the text whole and once."""
     whole = TEXT if model == "chat" else "all 9 go"
     async with (
         fronted() as (site, calm),
-        open_proxy(site.url, Weather(life=9000 if model == "chat" else 3000, piece=200), seed=seed) as proxy,
+        open_proxy(site.url, Weather(life=9000 if model == "chat" else 3000, piece=200)) as proxy,
         client_of(proxy.url) as client,
     ):
         response = await calm.responses.create(model=model, input="go", background=True)
@@ -414,24 +414,6 @@ async def test_owners_see_their_own() -> None:
             await nobody.responses.create(**ASKED)
         (job,) = await site.jobs.find(owner="ann", handler="chat")
         assert job.id == response.id
-
-
-async def test_pages_of_allowed_sites_may_send_what_these_clients_send() -> None:
-    """A browser's preflight allows the headers that the client adds to each request by itself."""
-    origin = "https://app.example"
-    async with fronted(origins=[origin]) as (site, client):
-        own = ",".join(sorted(name.lower() for name in client.default_headers))
-        assert "x-stainless-lang" in own
-        preflight = await site.http.options(
-            "/v1/responses",
-            headers={
-                "origin": origin,
-                "access-control-request-method": "POST",
-                "access-control-request-headers": own,
-            },
-        )
-        assert preflight.status_code == 200
-        assert set(own.split(",")) <= set(preflight.headers["access-control-allow-headers"].split(","))
 
 
 async def test_streams_end_when_the_server_stops() -> None:
