@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -80,6 +81,28 @@ async def test_what_is_too_much_is_refused() -> None:
             assert "too_many" in (await site.http.post(path, **{**request, "headers": headers})).text, path
         assert await site.jobs.count() == 2
         assert (await job.snapshot()).state == "queued"
+
+
+@pytest.mark.parametrize(
+    ("field", "status"),
+    [
+        (b"{", 400),
+        (b"[" * 99 + b"]" * 99, 400),
+        (rb'["\ud800"]', 400),
+        (b'["\xff"]', 400),
+        (rb'["\u0000"]', 422),
+    ],
+)
+async def test_what_is_no_json_for_a_job_is_refused(field: bytes, status: int, caplog: Any) -> None:
+    """A text that does not end, is nested too deep or cannot be kept is the client's fault, and no job."""
+    async with served([chat], **OPTIONS) as site:
+        for path, request in SUBMITS.items():
+            headers = {"content-type": "application/json", **request.get("headers", {})}
+            body = json.dumps(request["json"]).encode().replace(b'"hello"', field)
+            answer = await site.http.post(path, content=body, headers=headers)
+            assert answer.status_code in {400, status}, (path, answer.text)
+        assert await site.jobs.count() == 0
+    assert not [one for one in caplog.records if one.exc_info]
 
 
 async def test_clients_in_pages_of_an_allowed_site_send_and_read_their_headers() -> None:

@@ -101,7 +101,13 @@ def test_an_object_in_an_object_is_a_text() -> None:
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [({}, "one field, 'value'"), ({"value": "{"}, "a text of JSON"), ({"value": 7}, "a text of JSON")],
+    [
+        ({}, "one field, 'value'"),
+        ({"value": "{"}, "a text of JSON"),
+        ({"value": 7}, "a text of JSON"),
+        ({"value": "\ud800"}, "a text of JSON"),
+        ({"value": "[" * 9999}, "a text of JSON"),
+    ],
 )
 def test_what_is_not_filled_in_is_refused(content: dict[str, Any], told: str) -> None:
     """A missing field, and a text that is no JSON, name the field."""

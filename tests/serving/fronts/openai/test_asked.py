@@ -63,6 +63,8 @@ def test_items_are_messages(item: dict[str, Any], messages: list[Any]) -> None:
         ({"role": "user", "content": [{"type": "text"}]}, "needs 'text'"),
         ({"role": "user", "content": ["hi"]}, "a part of type None"),
         ({"role": "user", "content": 7}, "a part of type None"),
+        ({"role": "user", "content": {"type": ["text"]}}, r"a part of type \['text'\]"),
+        ({"role": "user", "content": [{"type": "text", "text": None}]}, "is a text; got None"),
     ],
 )
 def test_items_that_are_refused(item: dict[str, Any], why: str) -> None:

@@ -94,7 +94,7 @@ def filled_in(inputs: Schema, content: Mapping[str, Any]) -> Any:
         return content[FIELD]
     try:
         return msgspec.json.decode(content[FIELD])
-    except (msgspec.DecodeError, TypeError) as error:
+    except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as error:
         raise BadRequest(f"{quoted(FIELD)} is a text of JSON: {error}") from None
 
 

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...._common.errors import quoted
+from ...._wire.decoding import check_depth
 from ...context import ServerContext
 from ...http.asgi import answered
 from ...http.body import read_body
@@ -78,6 +79,7 @@ class _Endpoint:
             request = Request(scope, receive)
             caller = await self._context.access.caller(dict(request.headers))
             body = await read_body(request, self._context.limits)
+            check_depth(body, self._context.limits.depth)
             return self._application(caller, body, request.headers.get("mcp-method"))
 
         await (await answered(let_in))(scope, receive, send)

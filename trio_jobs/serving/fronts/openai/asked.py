@@ -18,7 +18,7 @@ from ...._wire.requests import BadRequest
 
 Objects = list[dict[str, Any]]
 
-_TEXTS: Final = frozenset({"text", "input_text", "output_text"})
+_TEXTS: Final = ("text", "input_text", "output_text")
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -157,5 +157,7 @@ def _text(content: object) -> str:
         if fields.get("type") not in _TEXTS:
             what = quoted(fields.get("type"))
             raise BadRequest(f"a message has a part of type {what}; here it has text only")
-        found.append(str(fields["text"]))
+        if not isinstance(text := fields["text"], str):
+            raise BadRequest(f"the text of a part of a message is a text; got {quoted(text)}")
+        found.append(text)
     return "".join(found)
