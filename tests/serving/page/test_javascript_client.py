@@ -18,7 +18,9 @@ from .site import Site
 
 pytestmark = [pytest.mark.deep, pytest.mark.xdist_group("browser")]
 
-HOWTO = Path(__file__).parents[3] / "docs/howto/javascript.md"
+ROOT = Path(__file__).parents[3]
+HOWTO = ROOT / "docs/howto/javascript.md"
+PAGE = ROOT / "trio_jobs/serving/page"
 
 CONNECT = """async (url) => {
     const {connect} = await import("/page/trio_jobs.js");
@@ -510,6 +512,18 @@ def test_a_token_that_no_browser_can_send_is_refused(page: Page, site: Site) -> 
         try { connect(location.origin, {token: "a b"}); } catch (error) { return error.message; }
     }""")
     assert "letters, digits" in message
+
+
+async def test_the_documentation_names_the_files_that_the_client_needs() -> None:
+    """Those are the files that it imports, and what these import; also only for types."""
+    wanted, found = ["trio_jobs.js"], set[str]()
+    while wanted:
+        name = wanted.pop()
+        if name not in found:
+            found.add(name)
+            wanted += re.findall(r'"\./(\w+\.js)"', (PAGE / name).read_text("utf-8").partition("*/")[2])
+    [copied] = re.findall(r"take a copy of (.*?), which are", HOWTO.read_text("utf-8"), re.DOTALL)
+    assert set(re.findall(r"`(\w+\.js)`", copied)) == found
 
 
 @in_browser()
