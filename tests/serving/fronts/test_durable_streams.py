@@ -67,8 +67,30 @@ async def test_a_log_is_read_from_an_offset() -> None:
             answer = await site.http.get(f"{path}?offset={offset}&live=sse")
             assert answer.text.startswith("event: control\n")
             assert '"streamClosed":true' in answer.text
-        answer = await site.http.head(path)
-        assert (answer.content, state_of(answer.headers)) == (b"", (tail, "true", "true"))
+        for query in ("", "?live=long-poll", "?live=sse&offset=3"):
+            answer = await site.http.head(path + query)
+            assert (answer.content, state_of(answer.headers)) == (b"", (tail, "true", "true"))
+
+
+async def test_what_a_client_has_already_is_not_sent_again() -> None:
+    """The tag of an answer says that it would be the same; it is another one when the log has grown."""
+    paced = Paced()
+    async with served([paced.handler], **FRONTS) as site:
+        job_id = await site.submit("paced")
+        path = f"/v1/streams/{job_id}"
+        while (first := await site.http.get(path)).headers["stream-next-offset"] != "0000000000000002":
+            await trio.lowlevel.checkpoint()
+        has = {"if-none-match": first.headers["etag"]}
+        same = await site.http.get(path, headers=has)
+        assert (same.status_code, same.content) == (304, b"")
+        assert state_of(same.headers) == state_of(first.headers)
+        paced.give.close()
+        await (await site.jobs.get(job_id)).wait()
+        grown = await site.http.get(path, headers=has)
+        assert (grown.status_code, grown.headers["stream-closed"]) == (200, "true")
+        assert grown.headers["etag"] != first.headers["etag"]
+        cursors = [int(one.headers["stream-cursor"]) for one in (first, same, grown)]
+        assert cursors == sorted(set(cursors)), "a cursor is larger than the one before"
 
 
 async def test_a_long_log_is_read_in_pages() -> None:
@@ -164,12 +186,16 @@ async def test_a_long_poll_ends_with_the_server() -> None:
         ("offset=here", 400, "bad_request"),
         ("offset=-2", 400, "bad_request"),
         ("live=yes", 400, "bad_request"),
+        ("offset=", 400, "bad_request"),
+        ("offset=1&offset=2", 400, "bad_request"),
+        ("live=sse", 400, "bad_request"),  # which is to say where it begins
+        ("live=long-poll", 400, "bad_request"),
         ("offset=0000000000000010", 410, "stream_gap"),  # ahead of the log
         ("offset=0000000000000010&live=sse", 410, "stream_gap"),
     ],
 )
 async def test_what_cannot_be_read_is_refused(query: str, status: int, code: str) -> None:
-    """An offset that is none, or has nothing to go on from, and an unknown way of reading."""
+    """An offset that is none, missing, given twice, or ahead of the log, and an unknown way of reading."""
     async with served([count], **FRONTS) as site:
         answer = await site.http.get(f"/v1/streams/{await ended(site, 6)}?{query}")
         assert (answer.status_code, answer.json()["code"], answer.json()["status"]) == (status, code, status)

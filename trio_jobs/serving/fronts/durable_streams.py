@@ -6,6 +6,7 @@ The stream is closed when the job has ended. Nothing can be written: a log is wr
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter
@@ -37,7 +38,7 @@ from .routes import long_answer, route
 
 _BATCH: Final = 256
 _PATIENCE: Final = 20.0  # seconds for which a long poll waits
-_GONE: Final = 410
+_offset: Final = "{:016d}".format
 
 
 def durable_streams_front(context: ServerContext) -> Sequence[Route]:
@@ -52,17 +53,20 @@ def _refusal(problem: Problem) -> Response:
     """Return a problem; of a gap, with the offset to go on from, and the status that the protocol has."""
     if problem.code != "stream_gap":
         return Response(problem.body, problem.status, problem.headers)
-    body = {**msgspec.json.decode(problem.body), "status": _GONE}
+    body = {**msgspec.json.decode(problem.body), "status": 410}
     resume = {"stream-next-offset": _offset(problem.details["oldest"])}
-    return Response(to_json(body), _GONE, {**problem.headers, **resume})
+    return Response(to_json(body), 410, {**problem.headers, **resume})
 
 
 async def _answer(context: ServerContext, request: Request, caller: Caller) -> ASGIApp:
     operations, query = context.operations, request.query_params
-    if (live := query.get("live")) not in {None, "long-poll", "sse"}:
+    live = None if (head := request.method == "HEAD") else query.get("live")
+    if live not in {None, "long-poll", "sse"}:
         raise BadRequest(f"live is long-poll or sse; got {quoted(live)}")
+    offset, *more = ["now"] if head else query.getlist("offset") or ["" if live else "-1"]
+    if more or not offset:
+        raise BadRequest("give one offset: -1, now, or what Stream-Next-Offset said")
     job = await operations.get(caller, request.path_params["id"])
-    offset = "now" if request.method == "HEAD" else query.get("offset", "-1")
     after = job.last_seq if offset == "now" else 0 if offset == "-1" else cursor_of(offset) or 0
     check_cursor(job.id, after, job.last_seq)
     if live == "sse":
@@ -73,7 +77,7 @@ async def _answer(context: ServerContext, request: Request, caller: Caller) -> A
     if live == "long-poll" and after == job.last_seq and not job.state.over:
         await unless_gone(request.receive, partial(_wait, context, caller, job, after))
         job = await operations.get(caller, job.id)
-    return long_answer(context, 2 * LARGE, partial(_page, context, job, after, live), _refusal)
+    return long_answer(context, 2 * LARGE, partial(_page, context, request, job, after, live), _refusal)
 
 
 async def _wait(context: ServerContext, caller: Caller, job: Job, after: int) -> None:
@@ -100,24 +104,24 @@ async def _read(context: ServerContext, job: Job, after: int) -> EventBatch | No
     return batch
 
 
-async def _page(context: ServerContext, job: Job, after: int, live: str | None) -> Response:
+async def _page(context: ServerContext, request: Request, job: Job, after: int, live: str | None) -> Response:
     batch = await _read(context, job, after)
     last = after if batch is None else batch.last
-    headers = {"stream-next-offset": _offset(last), "stream-cursor": _offset(last)}
+    # A cursor is to be larger than those before, for caches that make one request of many.
+    headers = {"stream-next-offset": _offset(last), "stream-cursor": str(time.time_ns())}
     headers |= {"stream-up-to-date": "true"} if last >= job.last_seq else {}
     headers |= {"stream-closed": "true"} if last >= job.last_seq and job.state.over else {}
     if batch is None and live is not None:
         return Response(None, 204, headers)
+    headers["etag"] = etag = f'"{after}:{last}"'  # the end of a job is an event, which makes it another
+    if etag in request.headers.get("if-none-match", ""):
+        return Response(None, 304, headers)
     return Response(b"[]" if batch is None else batch.json, 200, headers, JSON)
 
 
 @attrs.define
 class _Messages:
-    """The messages of a stream as server-sent events: a dialect.
-
-    Attributes:
-        over: See `Dialect`; a gap ends the stream, and who comes back is told of it.
-    """
+    """The messages of a stream as server-sent events: a dialect. A gap ends it; who comes back is told."""
 
     _tail: int
     _tracebacks: bool
@@ -138,12 +142,8 @@ class _Messages:
 
     def control(self, last: int, *, closed: bool) -> bytes:
         """Return what says where the stream is."""
-        fields: dict[str, Any] = {"streamNextOffset": _offset(last), "streamCursor": _offset(last)}
+        fields: dict[str, Any] = {"streamNextOffset": _offset(last)}
+        fields |= {"streamClosed": True} if closed else {"streamCursor": str(time.time_ns())}
         # The end as it was when the reader came: what follows is sent as it comes.
         fields |= {"upToDate": True} if last >= self._tail else {}
-        fields |= {"streamClosed": True} if closed else {}
         return b"event: control\ndata: %b\n\n" % to_json(fields)
-
-
-def _offset(seq: int) -> str:
-    return f"{seq:016d}"
