@@ -15,6 +15,13 @@ FAULT = ErrorRecord("ValueError", "no /home/ann/secret", "Traceback: line 7")
 CALL = {"toolCallId": "c1", "toolName": "add"}
 INPUT = {"type": "tool-input-available", **CALL, "input": {"one": 1}}
 OUTPUT = {"type": "tool-output-available", "toolCallId": "c1", "output": 2}
+START = {"type": "tool-input-start", **CALL}
+DELTA = {"type": "tool-input-delta", "toolCallId": "c1", "inputTextDelta": "{"}
+WRONG = {"type": "tool-input-error", **CALL, "input": "{", "errorText": "no JSON"}
+BROKEN = {"type": "tool-output-error", "toolCallId": "c1", "errorText": "no sum"}
+URL = {"type": "source-url", "sourceId": "s", "url": "https://example.org"}
+DOCUMENT = {"type": "source-document", "sourceId": "s", "mediaType": "text/plain", "title": "A page"}
+FILE = {"type": "file", "url": "data:,", "mediaType": "text/plain"}
 
 
 def log(*entries: tuple[Any, ...], attempt: int = 1) -> list[Event]:
@@ -60,7 +67,21 @@ TABLE: dict[str, tuple[list[tuple[Any, Any]], list[Any]]] = {
         [*texts("a", INPUT, OUTPUT, "b"), DONE],
         [*part("text", 3, "a"), INPUT, OUTPUT, *part("text", 6, "b"), FINISH],
     ),
-    "an output of no call": ([*texts(OUTPUT)], [{"type": "data-token", "data": OUTPUT}]),
+    "a call in pieces": ([*texts(START, DELTA, OUTPUT)], [START, DELTA, OUTPUT]),
+    "a call that cannot be made": ([*texts(WRONG, BROKEN)], [WRONG, BROKEN]),
+    "what follows no call": (
+        [*texts(OUTPUT, {**INPUT, "toolCallId": "c2"}, BROKEN, {**DELTA, "toolCallId": "c2"})],
+        [
+            {"type": "data-token", "data": OUTPUT},
+            {**INPUT, "toolCallId": "c2"},
+            {"type": "data-token", "data": BROKEN},
+            {"type": "data-token", "data": {**DELTA, "toolCallId": "c2"}},
+        ],
+    ),
+    "a call that a later attempt answers": (
+        [*texts(INPUT), AGAIN, (Kind.STARTED, 2), *texts(OUTPUT)],
+        [INPUT, {"type": "data-restart", "data": {"attempt": 2, "reason": "error"}}, OUTPUT],
+    ),
     "other values": (
         [*texts(7, None, {"reasoning": 7}, {"reasoning": "x", "more": 1})],
         [
@@ -89,7 +110,7 @@ TABLE: dict[str, tuple[list[tuple[Any, Any]], list[Any]]] = {
         [],
     ),
     "an answer that was cut off": (
-        [(Kind.COMPLETED, {"finish_reason": "length"})],
+        [(Kind.COMPLETED, {"finish_reason": "length", "tool_calls": [{"name": "add", "arguments": "{"}]})],
         [{"type": "finish", "finishReason": "length"}],
     ),
     "an answer that calls tools": (
@@ -97,6 +118,7 @@ TABLE: dict[str, tuple[list[tuple[Any, Any]], list[Any]]] = {
         [{"type": "finish", "finishReason": "tool-calls"}],
     ),
     "a reason of its own": ([(Kind.COMPLETED, {"finish_reason": ["x"]})], [FINISH]),
+    "an empty answer": ([(Kind.COMPLETED, "")], [FINISH]),
     "an answer that was not streamed": (
         [*texts({"reasoning": "Hm"}), (Kind.COMPLETED, "Hi")],
         [*part("reasoning", 3, "Hm"), *part("text", 4, "Hi"), FINISH],
@@ -109,12 +131,16 @@ TABLE: dict[str, tuple[list[tuple[Any, Any]], list[Any]]] = {
         [(Kind.COMPLETED, Large(2**21))],
         [{"type": "data-gap", "data": {"first": 3, "last": 3}}, FINISH],
     ),
-    "a new attempt that streams nothing": (
-        [*texts("a"), AGAIN, (Kind.STARTED, 2), (Kind.COMPLETED, "b")],
+    "an answer that was streamed and is too large": (
+        [*texts("Hi"), (Kind.COMPLETED, Large(2**21))],
+        [*part("text", 3, "Hi"), FINISH],
+    ),
+    "new attempts that stream nothing": (
+        [*texts("a"), AGAIN, (Kind.STARTED, 2), AGAIN, (Kind.STARTED, 3), (Kind.COMPLETED, "b")],
         [
             *part("text", 3, "a"),
             {"type": "data-restart", "data": {"attempt": 2, "reason": "error"}},
-            *part("text", 6, "b"),
+            *part("text", 8, "b"),
             FINISH,
         ],
     ),
@@ -165,11 +191,15 @@ def test_it_does_not_matter_how_a_log_is_cut(cut: int) -> None:
 def test_a_new_attempt_is_an_error_by_choice() -> None:
     """With `error` the stream ends where a new attempt begins, if something was shown; who reads that attempt
     only sees nothing of those before."""
-    entries = [*texts("a"), AGAIN, (Kind.STARTED, 2), *texts("b"), DONE]
-    *before, error = said(*entries, restarts="error")
-    assert before == part("text", 3, "a")
+    entries = [*texts("a"), (Kind.PROGRESS, 1), AGAIN, (Kind.STARTED, 2), *texts("b"), DONE]
+    *before, end, error = said(*entries, restarts="error")
+    assert before == [
+        *part("text", 3, "a", end=False),
+        {"type": "data-progress", "data": 1, "transient": True},
+    ]
+    assert end == {"type": "text-end", "id": "3"}
     assert error["type"] == "error"
-    assert said(*entries, restarts="error", since=2) == [*part("text", 6, "b"), FINISH]
+    assert said(*entries, restarts="error", since=2) == [*part("text", 7, "b"), FINISH]
 
 
 def test_what_is_gone_is_told() -> None:
@@ -199,15 +229,12 @@ def test_the_bytes_are_events_of_one_line() -> None:
 @pytest.mark.parametrize(
     ("token", "fits"),
     [
-        (INPUT, True),
-        ({"type": "tool-input-start", **CALL, "dynamic": True}, True),
-        ({"type": "tool-input-start", **CALL, "dynamic": "yes"}, False),
-        ({"type": "tool-input-start", "toolCallId": "c1"}, False),
+        ({**START, "dynamic": True}, True),
+        ({**START, "dynamic": "yes"}, False),
         ({"type": "tool-input-start", "toolCallId": 7, "toolName": "add"}, False),
         ({"type": "data-weather", "data": [1], "id": "w", "transient": True}, True),
         ({"type": "data-weather"}, False),
-        ({"type": "source-url", "sourceId": "s", "url": "https://example.org"}, True),
-        ({"type": "file", "url": "data:,", "mediaType": "text/plain"}, True),
+        ({**DOCUMENT, "filename": "a.txt"}, True),
         ({"type": "finish"}, False),
         ({"type": "text-delta", "id": "9", "delta": "x"}, False),
         ({"type": "error", "errorText": "x"}, False),
@@ -219,6 +246,16 @@ def test_the_bytes_are_events_of_one_line() -> None:
 def test_a_token_is_a_frame_only_if_clients_understand_it(token: Any, fits: bool) -> None:
     """A token with all that its type needs, of the right types, is a frame; what the stream says is none."""
     assert frame_of(token) == (token if fits else None)
+
+
+@pytest.mark.parametrize(
+    "whole", [START, DELTA, INPUT, WRONG, OUTPUT, BROKEN, URL, DOCUMENT, FILE], ids=lambda one: one["type"]
+)
+def test_a_token_that_lacks_a_field_is_no_frame(whole: dict[str, Any]) -> None:
+    """With just the fields that its type needs it is one, without any of them it is none."""
+    assert frame_of(whole) == whole
+    for name in whole:
+        assert frame_of({key: value for key, value in whole.items() if key != name}) is None
 
 
 def test_a_frame_has_no_field_that_clients_do_not_know() -> None:

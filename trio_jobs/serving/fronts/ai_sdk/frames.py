@@ -15,7 +15,7 @@ import attrs
 
 from ...._model.job import Event, Kind
 from ...._wire.events import Large
-from ...problems import INTERNAL, Problem
+from ...problems import Problem
 from ...sse import data_event
 from ..ends import outcome_of, why
 from ..said import Said, said_in
@@ -89,8 +89,7 @@ class MessageStream:
 
     def fault(self, problem: Problem, /) -> bytes:
         """Return what says that the stream breaks off."""
-        text = "internal error" if problem is INTERNAL else problem.message
-        return data_event({"type": "error", "errorText": text}).encode() + DONE
+        return data_event({"type": "error", "errorText": problem.message}).encode() + DONE
 
     # ------------------------------------------------------------ the frames
 
