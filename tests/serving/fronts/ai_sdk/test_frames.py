@@ -22,6 +22,8 @@ BROKEN = {"type": "tool-output-error", "toolCallId": "c1", "errorText": "no sum"
 URL = {"type": "source-url", "sourceId": "s", "url": "https://example.org"}
 DOCUMENT = {"type": "source-document", "sourceId": "s", "mediaType": "text/plain", "title": "A page"}
 FILE = {"type": "file", "url": "data:,", "mediaType": "text/plain"}
+ASKED = {"type": "tool-approval-request", "toolCallId": "c1", "approvalId": "a1"}
+DENIED = {"type": "tool-output-denied", "toolCallId": "c1"}
 
 
 def log(*entries: tuple[Any, ...], attempt: int = 1) -> list[Event]:
@@ -69,10 +71,11 @@ TABLE: dict[str, tuple[list[tuple[Any, Any]], list[Any]]] = {
     ),
     "a call in pieces": ([*texts(START, DELTA, OUTPUT)], [START, DELTA, OUTPUT]),
     "a call that cannot be made": ([*texts(WRONG, BROKEN)], [WRONG, BROKEN]),
+    "a call that somebody has to allow": ([*texts(INPUT, ASKED, DENIED)], [INPUT, ASKED, DENIED]),
     "what follows no call": (
-        [*texts(OUTPUT, {**INPUT, "toolCallId": "c2"}, BROKEN, {**DELTA, "toolCallId": "c2"})],
+        [*texts(OUTPUT, ASKED, DENIED, {**INPUT, "toolCallId": "c2"}, BROKEN, {**DELTA, "toolCallId": "c2"})],
         [
-            {"type": "data-token", "data": OUTPUT},
+            *({"type": "data-token", "data": value} for value in (OUTPUT, ASKED, DENIED)),
             {**INPUT, "toolCallId": "c2"},
             {"type": "data-token", "data": BROKEN},
             {"type": "data-token", "data": {**DELTA, "toolCallId": "c2"}},
@@ -249,7 +252,9 @@ def test_a_token_is_a_frame_only_if_clients_understand_it(token: Any, fits: bool
 
 
 @pytest.mark.parametrize(
-    "whole", [START, DELTA, INPUT, WRONG, OUTPUT, BROKEN, URL, DOCUMENT, FILE], ids=lambda one: one["type"]
+    "whole",
+    [START, DELTA, INPUT, WRONG, ASKED, OUTPUT, BROKEN, DENIED, URL, DOCUMENT, FILE],
+    ids=lambda one: one["type"],
 )
 def test_a_token_that_lacks_a_field_is_no_frame(whole: dict[str, Any]) -> None:
     """With just the fields that its type needs it is one, without any of them it is none."""

@@ -28,7 +28,7 @@ HEADERS: Final = ((b"x-vercel-ai-ui-message-stream", b"v1"),)
 DONE: Final = b"data: [DONE]\n\n"
 _FIELDS: Final[Mapping[str, type]] = {
     **dict.fromkeys(("toolCallId", "toolName", "inputTextDelta", "errorText", "title", "id"), str),
-    **dict.fromkeys(("sourceId", "url", "mediaType", "filename"), str),
+    **dict.fromkeys(("sourceId", "url", "mediaType", "filename", "approvalId"), str),
     **dict.fromkeys(("input", "output", "data"), object),
     **dict.fromkeys(("dynamic", "providerExecuted", "preliminary", "transient"), bool),
 }
@@ -38,8 +38,10 @@ _NEEDS: Final[Mapping[str, frozenset[str]]] = {
     "tool-input-delta": frozenset({"toolCallId", "inputTextDelta"}),
     "tool-input-available": frozenset({"toolCallId", "toolName", "input"}),
     "tool-input-error": frozenset({"toolCallId", "toolName", "input", "errorText"}),
+    "tool-approval-request": frozenset({"toolCallId", "approvalId"}),
     "tool-output-available": frozenset({"toolCallId", "output"}),
     "tool-output-error": frozenset({"toolCallId", "errorText"}),
+    "tool-output-denied": frozenset({"toolCallId"}),
     "source-url": frozenset({"sourceId", "url"}),
     "source-document": frozenset({"sourceId", "mediaType", "title"}),
     "file": frozenset({"url", "mediaType"}),
@@ -49,8 +51,10 @@ _NEEDS: Final[Mapping[str, frozenset[str]]] = {
 _CALLS: Final = ("tool-input-start", "tool-input-available", "tool-input-error")
 _FOLLOWS: Final[Mapping[str, Sequence[str]]] = {
     "tool-input-delta": ("tool-input-start",),
+    "tool-approval-request": _CALLS,
     "tool-output-available": _CALLS,
     "tool-output-error": _CALLS,
+    "tool-output-denied": _CALLS,
 }
 """What the same tool call must have had before."""
 
