@@ -105,6 +105,19 @@ async def test_what_is_no_json_for_a_job_is_refused(field: bytes, status: int, c
     assert not [one for one in caplog.records if one.exc_info]
 
 
+async def test_what_is_open_ends_when_the_authentication_expires() -> None:
+    """An answer that is under way ends, and says so."""
+
+    async def for_a_moment(_: Mapping[str, str]) -> Caller:
+        return Caller("ann", expires=0.01)
+
+    async with served([chat], authenticate=for_a_moment, **OPTIONS) as site:
+        for path, request in SUBMITS.items():
+            body = {**request["json"], "stream": True}
+            answer = await site.http.post(path, **{**request, "json": body})
+            assert "your authentication has expired" in answer.text, path
+
+
 async def test_clients_in_pages_of_an_allowed_site_send_and_read_their_headers() -> None:
     """A preflight allows the headers that each client adds, and a page may read those of each answer."""
     origin = "https://app.example"

@@ -19,10 +19,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ...._common.errors import quoted
 from ...._wire.decoding import check_depth
 from ...context import ServerContext
-from ...http.asgi import answered
+from ...http.asgi import answered, problem_response
 from ...http.body import read_body
+from ...http.event_stream import CUT_OFF
 from ...options import Caller
-from ...problems import Refused
 from .extension import CALLER, Context, JobTasks
 from .tasks import MOST
 
@@ -110,14 +110,10 @@ class _Endpoint:
                     await manager.handle_request({**scope, CALLER: caller}, replay, sent)
                 nursery.cancel_scope.cancel(reason="it is answered")
             if not begun:
-                await (await answered(_closing))(scope, receive, send)
+                await problem_response(CUT_OFF)(scope, receive, send)
 
         return application
 
     async def _until_closing(self, caller: Caller, scope: trio.CancelScope) -> None:
         await self._context.wait_closing(caller)
         scope.cancel(reason="the server stops, or the caller's authentication has expired")
-
-
-async def _closing() -> ASGIApp:  # noqa: ASYNC124  # as `answered` takes it
-    raise Refused("closing", "the server is stopping; try again")
