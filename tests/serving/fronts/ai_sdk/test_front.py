@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 import trio
+import trio.testing
 
 from tests.serving.served import EventStream, Site, follow, served
 from trio_jobs import JobContext, Retry, State, UnknownHandler, handler, open_registry
 from trio_jobs.serving import Caller, ai_sdk_front, serve_http
+from trio_jobs.serving.fronts.ai_sdk.front import Turn
 
 PATIENCE = 30.0  # as those of the other fronts
 HELLO = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "hello"}]}
@@ -125,6 +128,22 @@ async def test_the_same_message_is_the_same_job() -> None:
         assert len(await jobs_of(site)) == 2
 
 
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"messages": [{**HELLO, "id": "m0"}, dict(reversed(HELLO.items()))]}, True),
+        ({"messages": [HELLO, {**HELLO, "id": "m2"}]}, False),
+        ({"id": "c2"}, False),
+        ({"trigger": "regenerate-message", "messageId": "m1"}, False),
+    ],
+)
+def test_a_message_is_the_same_by_its_chat_and_itself(changes: dict[str, Any], *, same: bool) -> None:
+    """What was said before it makes no other message of it, nor does the order of its fields."""
+    first, second = [msgspec.convert(body, Turn).key("chat") for body in (turn(), {**turn(), **changes})]
+    assert (first == second) is same
+    assert msgspec.convert(turn(), Turn).key("other") != first
+
+
 async def test_an_answer_can_be_asked_for_anew() -> None:
     """Regenerating is a new job each time; of a message that is named, the same one if it is sent twice."""
     async with front() as site:
@@ -166,9 +185,11 @@ async def test_a_second_message_before_the_first_is_answered(on_busy: Any) -> No
         if on_busy == "reject":
             refused = await site.http.post("/api/chat", json=turn("bye", "m2"))
             assert (refused.status_code, refused.json()["code"]) == (409, "busy")
+            assert (await site.http.post("/api/chat", json=turn(chat_id="c2"))).status_code == 200
             return
         second = await posting(site, turn("bye", "m2", slow=True))
         newest = (await second.until("start"))["messageId"]
+        assert (await (await reading(site, "")).until("start"))["messageId"] == newest
         if on_busy == "cancel":
             assert (await first.rest())[-2:] == [{"type": "abort", "reason": "user"}, "done"]
             assert (await second.until("text-delta"))["delta"] == "bye"
@@ -178,6 +199,27 @@ async def test_a_second_message_before_the_first_is_answered(on_busy: Any) -> No
         rest = await second.rest()
         assert rest[-2]["type"] == "abort"
         assert text_of(rest) == ""
+
+
+async def test_a_stop_that_is_not_proven_says_so(socket_clock: trio.testing.MockClock) -> None:
+    """A job that has not stopped in time may go on: the stop is answered with 202."""
+    go_on = trio.Event()
+
+    @handler
+    async def chat(job: JobContext[str], messages: list[Any]) -> None:
+        with trio.CancelScope(shield=True):
+            await job.send("on it")
+            await go_on.wait()
+
+    async with served([chat], fronts=[ai_sdk_front("chat")], patience=PATIENCE) as site:
+        reader = await posting(site, turn())
+        await reader.until("text-delta")
+        wire = await site.connect()
+        await wire.say("POST /api/chat/c1/stop HTTP/1.1", "Content-Length: 0")
+        answer = await wire.answer()
+        go_on.set()
+        assert answer.status == 202
+        assert b'"outcome":"stuck"' in answer.body
 
 
 async def test_a_late_stop_stops_only_the_message_that_it_names() -> None:
@@ -193,7 +235,7 @@ async def test_a_late_stop_stops_only_the_message_that_it_names() -> None:
 
 async def test_a_new_attempt_by_choice_ends_the_stream() -> None:
     """With `error`, the stream ends with an error when the job begins anew, and a resumed one has the new
-    attempt only."""
+    attempt only; without, it has both."""
     go_on = trio.Event()
 
     @handler(retry=Retry(attempts=2, initial=0.0))
@@ -203,11 +245,14 @@ async def test_a_new_attempt_by_choice_ends_the_stream() -> None:
             raise ValueError("no /home/ann")
         await go_on.wait()
 
-    async with served([chat], fronts=[ai_sdk_front("chat", restarts="error")], patience=PATIENCE) as site:
+    fronts = [ai_sdk_front("chat", restarts="error"), ai_sdk_front("chat", path="/whole")]
+    async with served([chat], fronts=fronts, patience=PATIENCE) as site:
         broken = frames((await site.http.post("/api/chat", json=turn())).text)
         assert (text_of(broken), broken[-2]["type"]) == ("try 1", "error")
         reader = await reading(site, "")
         assert (await reader.until("text-delta"))["delta"] == "try 2"
+        whole = await follow(site, "/whole/c1/stream")
+        assert (await Reader(whole.wire, whole.head).until("text-delta"))["delta"] == "try 1"
         go_on.set()
         assert (await reader.rest())[-2]["type"] == "finish"
 
@@ -274,12 +319,25 @@ async def test_what_does_not_fit_is_refused(request_: Any, status: int, code: st
 
 
 async def test_what_is_not_there_is_refused() -> None:
-    """A job of another chat, an unknown one and an unknown parameter are refused."""
-    async with front() as site:
-        other = frames((await site.http.post("/api/chat", json=turn(chat_id="c2"))).text)[0]["messageId"]
+    """A job of another chat or another handler, an unknown one and an unknown parameter are refused."""
+
+    @handler
+    async def poem(job: JobContext[Any], messages: list[Any]) -> None:
+        """Has a front of its own."""
+
+    fronts = [ai_sdk_front("chat"), ai_sdk_front("poem", path="/api/poem")]
+    async with served([chat, poem], fronts=fronts, patience=PATIENCE) as site:
+        other = frames((await site.http.post("/api/chat", json=turn(chat_id="c/2"))).text)[0]["messageId"]
         for what, status in ((f"message={other}", 404), ("message=none", 404), ("mesage=x", 400)):
             assert (await site.http.get(f"/api/chat/c1/stream?{what}")).status_code == status
-        assert (await site.http.get(f"/api/chat/c2/stream?message={other}")).status_code == 200
+            assert (await site.http.post(f"/api/chat/c1/stop?{what}")).status_code == status
+        assert (await site.http.get(f"/api/chat/c/2/stream?message={other}")).status_code == 200
+        assert (await site.http.get(f"/api/poem/c/2/stream?message={other}")).status_code == 404
+        live = await posting(site, turn("bye", "m2", "c/2", slow=True))
+        await live.until("text-delta")
+        assert (await site.http.get("/api/poem/c/2/stream")).status_code == 204
+        assert (await site.http.post("/api/poem/c/2/stop")).json() == {"stopped": []}
+        assert len((await site.http.post("/api/chat/c/2/stop")).json()["stopped"]) == 1
 
 
 async def test_arguments_are_the_fields_that_have_a_parameter() -> None:
