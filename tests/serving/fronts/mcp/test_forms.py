@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -69,6 +70,8 @@ def test_a_handler_is_a_tool() -> None:
         (int, {"type": "integer"}, 3, 3),
         (Literal["a", "b"], {"type": "string", "enum": ["a", "b"]}, "a", "a"),
         (Any, {"type": "string"}, "as it is", "as it is"),
+        (date, {"type": "string", "format": "date"}, "2026-01-31", "2026-01-31"),
+        (timedelta, {"type": "string"}, "PT1M", "PT1M"),  # as the protocol has no word for its format
         (list[int], {"type": "string"}, "[1, 2]", [1, 2]),
         (int | None, {"type": "string"}, "null", None),
     ],

@@ -16,6 +16,8 @@ Schema: TypeAlias = Mapping[str, Any]
 FIELD: Final = "value"
 """The only field of a form that asks for one value."""
 _SIMPLE: Final = frozenset({"string", "number", "integer", "boolean"})
+_FORMATS: Final = frozenset({"date", "date-time", "email", "uri"})
+"""Those of a text for which the protocol has a word; clients refuse a form with another."""
 _TEXT: Final[Schema] = {"type": "string"}
 _REFERENCE: Final = "#/$defs/"
 
@@ -106,7 +108,9 @@ def _is_flat(schema: Schema) -> bool:
 def _simple(schema: Schema) -> Schema | None:
     """Return the schema of a field that people can fill in; None if it is none. Any value is a text."""
     if schema.get("type") in _SIMPLE:
-        return schema
+        if (form := schema.get("format")) is None or form in _FORMATS:
+            return schema
+        return {"description": str(form), **{name: schema[name] for name in schema if name != "format"}}
     choices: list[object] = schema.get("enum", [])
     if not schema or (choices and all(isinstance(one, str) for one in choices)):
         return {**_TEXT, **schema}
