@@ -11,8 +11,16 @@ import trio
 
 from tests.serving.fronts.mcp.test_front import call_of
 from tests.serving.served import served
-from trio_jobs import JobContext, handler
-from trio_jobs.serving import Caller, Limits, ai_sdk_front, durable_streams_front, mcp_front, openai_front
+from trio_jobs import JobContext, handler, open_registry
+from trio_jobs.serving import (
+    Caller,
+    Limits,
+    ai_sdk_front,
+    durable_streams_front,
+    http_app,
+    mcp_front,
+    openai_front,
+)
 
 HELLO: Final[list[Any]] = [{"role": "user", "content": "hello"}]
 SUBMITS: Final[dict[str, dict[str, Any]]] = {
@@ -103,6 +111,16 @@ async def test_what_is_no_json_for_a_job_is_refused(field: bytes, status: int, c
             assert answer.status_code in {400, status}, (path, answer.text)
         assert await site.jobs.count() == 0
     assert not [one for one in caplog.records if one.exc_info]
+
+
+@pytest.mark.parametrize(
+    "fronts", [[ai_sdk_front("chat"), ai_sdk_front("chat")], [ai_sdk_front("chat", path="/v1/jobs")]]
+)
+async def test_a_path_is_served_once(fronts: list[Any]) -> None:
+    """Two fronts at one path, or one at a path of the server, are refused when the application is made."""
+    async with open_registry(handlers=[chat]) as jobs:
+        with pytest.raises(ValueError, match="is served twice; leave a front out, or give one another path="):
+            http_app(jobs, fronts=fronts)
 
 
 async def test_what_is_open_ends_when_the_authentication_expires() -> None:

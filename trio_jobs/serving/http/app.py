@@ -49,6 +49,7 @@ def http_app(jobs: JobRegistry, **options: Unpack[AppOptions]) -> Starlette:
 
     Raises:
         TypeError: An option is unknown, or has a wrong type.
+        ValueError: A front has a path of another one, or of the server.
     """
     return app_of(ServerContext.of(jobs, ServerOptions.of(AppOptions, options)), websocket=True)
 
@@ -65,6 +66,7 @@ def front_app(jobs: JobRegistry, *fronts: Front, **options: Unpack[AccessOptions
 
     Raises:
         TypeError: An option is unknown, or has a wrong type, or something is no front.
+        ValueError: A front has a path of another one.
     """
     found = ServerOptions.of(AccessOptions, options)
     return _guarded(ServerContext.of(jobs, attrs.evolve(found, fronts=fronts)), ())
@@ -81,6 +83,10 @@ def app_of(context: ServerContext, *, websocket: bool) -> Starlette:
 def _guarded(context: ServerContext, routes: Sequence[BaseRoute]) -> Starlette:
     """Return the application of some routes, and those of the fronts, behind the checks of every request."""
     routes = [*routes, *(route for front in context.options.fronts for route in front(context))]
+    paths = [(one.path, method) for one in routes if isinstance(one, Route) for method in one.methods or ()]
+    for path, method in paths:
+        if paths.count((path, method)) > 1:  # the second would never be asked
+            raise ValueError(f"{path} is served twice; leave a front out, or give one another path=")
     middleware = [Middleware(Guard, context=context)]
     if context.access.origins:
         any_header = ["*"] if context.options.fronts else None  # other clients send and read their own
