@@ -29,7 +29,7 @@ async def serve_http(  # noqa: ASYNC128  # what it calls does
 
     Raises:
         TypeError: An option is unknown, or has a wrong type.
-        ValueError: Everybody could use the server, an option is out of range, or a front has a path that is taken.
+        ValueError: Everybody could use the server, an option is out of range, or a path is taken.
         OSError: It cannot listen there.
     """
     context = ServerContext.of(jobs, ServerOptions.of(HttpOptions, options))
