@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import mcp_types as mcp
 import pytest
 import trio
@@ -16,6 +17,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.shared.exceptions import MCPError
 
 from tests.serving.fronts.mcp.client import Tasks, ask, created
+from tests.serving.fronts.mcp.test_front import call_of
 from trio_jobs import JobContext, handler, open_registry
 from trio_jobs.serving import Caller, mcp_extension
 
@@ -88,11 +90,38 @@ async def test_without_headers_a_caller_is_nobody() -> None:
         server = MCPServer("test", extensions=[mcp_extension(jobs, authenticate=knows)])
         async with Client(server, extensions=[Tasks()]) as client:
             task_id = await created(client, "double", {"number": 3})
-            for code in ("unknown_job", "unauthenticated"):
+            for code, number in (
+                ("unknown_job", mcp.INVALID_PARAMS),
+                ("unauthenticated", mcp.INVALID_PARAMS),
+                ("internal", mcp.INTERNAL_ERROR),  # as it raises an error, which is not told
+            ):
                 with pytest.raises(MCPError) as caught:
                     await ask(client.session, "tasks/get", task_id)
-                assert caught.value.data == {"code": code}
+                assert (caught.value.code, caught.value.data) == (number, {"code": code})
+                assert "pop from" not in caught.value.message
         assert (await (await jobs.get(task_id)).snapshot()).owner == "ann"
+
+
+async def test_over_http_a_caller_is_who_the_headers_say() -> None:
+    """A server of the SDK that is served over HTTP gives `authenticate` the headers of each request."""
+
+    async def knows(headers: Mapping[str, str]) -> Caller | None:
+        return Caller("ann") if headers.get("x-user") == "ann" else None
+
+    async with open_registry(handlers=[double]) as jobs:
+        server = MCPServer("test", extensions=[mcp_extension(jobs, authenticate=knows)])
+        transport = httpx2.ASGITransport(server.streamable_http_app(stateless_http=True, json_response=True))
+        async with (
+            server.session_manager.run(),
+            httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as http,
+        ):
+            call = call_of("double", number=3)
+            refused = await http.post("/mcp", **call)
+            assert refused.json()["error"]["data"] == {"code": "unauthenticated"}
+            answer = await http.post("/mcp", **{**call, "headers": {**call["headers"], "x-user": "ann"}})
+            assert answer.json()["result"]["content"] == [{"type": "text", "text": "6"}]
+        [job] = (await jobs.find()).jobs
+        assert job.owner == "ann"
 
 
 @pytest.mark.deep  # it starts a process

@@ -18,8 +18,9 @@ from starlette.routing import Mount
 from tests.serving.fronts.mcp.client import Tasks, ask, client_of, created
 from tests.serving.proxy import Weather, open_proxy
 from tests.serving.served import Site, served
-from trio_jobs import AwaitInput, JobContext, Retry, State, handler, open_registry
+from trio_jobs import AwaitInput, JobContext, Retry, State, Timeouts, handler, open_registry
 from trio_jobs.serving import Caller, front_app, mcp_front
+from trio_jobs.serving.fronts.mcp.tasks import EXTENSION
 
 # The client leaves its own generators to Trio to close when a stream is left early, or ends.
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator '(httpx2|httpcore2):ResourceWarning")
@@ -75,7 +76,8 @@ class Endless:
         @handler
         async def endless(job: JobContext[Any]) -> None:
             try:
-                await job.progress(1, 2, "on it")
+                for number in range(300):
+                    await job.progress(number, 300, "on it")
                 self.started.set()
                 await trio.sleep_forever()
             finally:
@@ -150,10 +152,17 @@ async def test_a_call_becomes_a_task_and_then_its_result() -> None:
 
 
 async def test_a_streamed_text_is_the_result_of_a_handler_without_one() -> None:
-    """It is the text of the last attempt, whole."""
-    async with fronted(tasks=Tasks()) as (_, client):
-        [block] = (await client.call_tool("write")).content
-        assert block.model_dump()["text"] == "".join(WORDS)
+    """It is the text of the last attempt, whole, however long its log is."""
+
+    @handler
+    async def count(job: JobContext[str]) -> None:
+        for number in range(600):
+            await job.send(f"{number} ")
+
+    async with fronted(write, count, tasks=Tasks()) as (_, client):
+        for tool, words in (("write", WORDS), ("count", [f"{number} " for number in range(600)])):
+            [block] = (await client.call_tool(tool)).content
+            assert block.model_dump()["text"] == "".join(words)
 
 
 async def test_what_a_job_waits_for_is_asked_and_answered() -> None:
@@ -177,9 +186,12 @@ async def test_what_a_job_waits_for_is_asked_and_answered() -> None:
 async def test_who_does_not_answer_ends_the_inputs(action: str) -> None:
     """The handler is told that no input will come, and decides itself."""
     actions = iter([accepted(True), {"action": action}])
-    async with fronted(tasks=Tasks(lambda _: next(actions))) as (_, client):
+    tasks = Tasks(lambda _: next(actions))
+    async with fronted(tasks=tasks) as (_, client):
         [block] = (await client.call_tool("deploy", {"version": "1.2"})).content
         assert block.model_dump()["text"] == "nobody said so"
+        late = {"after-attempt-3": accepted(True)}  # which is passed over
+        await ask(client.session, "tasks/update", tasks.seen[-1]["taskId"], late)
 
 
 async def waiting(client: Client) -> tuple[str, str]:
@@ -222,7 +234,7 @@ async def test_a_cancel_is_proven() -> None:
         task_id = await created(client, "endless")
         await endless.started.wait()
         task = await ask(client.session, "tasks/get", task_id)
-        assert (task["status"], task["statusMessage"]) == ("working", "1 of 2: on it")
+        assert (task["status"], task["statusMessage"]) == ("working", "299 of 300: on it")
         endless.may_stop = trio.Event()
         answered = trio.Event()
 
@@ -265,6 +277,19 @@ async def test_a_client_that_knows_no_tasks_waits_for_the_result(mode: str) -> N
             {"requiredCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}},
         )
         assert (await refused(ask(client.session, "tasks/get", "any"))).code == LACKING
+
+
+async def test_a_call_that_is_not_served_is_an_error_of_the_protocol() -> None:
+    """A job that failed by no doing of its handler has no result, also for a client that knows no tasks."""
+
+    @handler(timeouts=Timeouts(queue=0.01))
+    async def late(job: JobContext[Any]) -> None:
+        """Never begin."""
+
+    async with fronted(late, registry={"capacity": 0}) as (_, client):
+        error = await refused(client.call_tool("late"))
+        told = "the job failed: it waited in the queue longer than it may"
+        assert (error.code, error.message) == (INTERNAL, told)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -322,16 +347,22 @@ async def knows(headers: Mapping[str, str]) -> Caller | None:
 
 
 async def test_tasks_belong_to_their_callers() -> None:
-    """Another caller's task is like none, one who may only read calls nothing, and a stranger gets a 401."""
-    async with served([add], fronts=[mcp_front], patience=PATIENCE, authenticate=knows) as site:
+    """Another caller's task is like none, who may only read changes nothing, and a stranger gets a 401."""
+    async with served([add, deploy], fronts=[mcp_front], patience=PATIENCE, authenticate=knows) as site:
         async with client_of(site.url, Tasks(), authorization="Bearer ann") as client:
             task_id = await created(client, "add", {"a": 1})
             assert (await (await site.jobs.get(task_id)).snapshot()).owner == "ann"
+            asking, key = await waiting(client)
         async with client_of(site.url, Tasks(), authorization="Bearer bob") as client:
             assert (await refused(ask(client.session, "tasks/get", task_id))).data == {"code": "unknown_job"}
         async with client_of(site.url, Tasks(), authorization="Bearer eve") as client:
             assert (await ask(client.session, "tasks/get", task_id))["taskId"] == task_id
-            for work in (client.call_tool("add", {"a": 1}), ask(client.session, "tasks/cancel", task_id)):
+            for work in (
+                client.call_tool("add", {"a": 1}),
+                ask(client.session, "tasks/cancel", task_id),
+                ask(client.session, "tasks/update", asking, {key: accepted(True)}),
+                ask(client.session, "tasks/update", asking, {key: {"action": "decline"}}),
+            ):
                 assert (await refused(work)).data == {"code": "forbidden"}
         answer = await site.http.post("/mcp", json={})
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
@@ -352,11 +383,21 @@ async def test_a_caller_is_authenticated_once() -> None:
 
 
 async def test_a_key_makes_one_job_of_a_call_that_is_repeated() -> None:
-    """With the header `Idempotency-Key`, a call whose answer was lost can be made again."""
+    """With the header `Idempotency-Key`, a call whose answer was lost can be made again; even if the job has
+    ended, it is answered by a task, whose result is to be asked for."""
     async with served([add], fronts=[mcp_front], patience=PATIENCE) as site:
         async with client_of(site.url, Tasks(), idempotency_key="k1") as client:
             ids = {await created(client, "add", {"a": 1}) for _ in range(3)}
         assert len(ids) == 1
+        await (await site.jobs.get(*ids)).wait()
+        again = call_of("add", a=1)
+        again["headers"]["idempotency-key"] = "k1"
+        again["json"]["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = {
+            "extensions": {EXTENSION: {}}
+        }
+        task = (await site.http.post("/mcp", **again)).json()["result"]
+        assert ({task["taskId"]}, task["resultType"], task["status"]) == (ids, "task", "completed")
+        assert "result" not in task
 
 
 async def test_a_call_that_is_waited_for_ends_with_the_server() -> None:

@@ -184,7 +184,7 @@ class JobTasks(Extension):
         """Return the text that a job streamed, if that is its result."""
         said, seq = "", 0
         if job.state is State.COMPLETED and job.result is None:
-            while seq < job.last_seq and (events := await self._operations.read(job, seq, _BATCH)):
+            while events := await self._operations.read(job, seq, _BATCH):
                 said, seq = said_by(said, events), events[-1].seq
         return said
 
