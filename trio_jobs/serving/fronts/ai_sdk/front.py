@@ -23,7 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from ...._common.errors import UnknownHandler, UnknownJob, quoted
+from ...._common.errors import KeyConflict, UnknownHandler, UnknownJob, quoted
 from ...._common.states import UNFINISHED
 from ...._common.validate import choice
 from ...._model.job import CancelReport, Job, Policy
@@ -87,7 +87,10 @@ class _Chats:
             tags={_TAG: turn.id},
         )
         # Not cancelled if the client leaves: it comes back for the answer.
-        job_id = await self.context.operations.submit(caller, job_of(self.described, body, options))
+        try:
+            job_id = await self.context.operations.submit(caller, job_of(self.described, body, options))
+        except KeyConflict as same:  # the message was sent before, with other fields besides
+            job_id = same.job_id
         return self._stream(caller, await self._place(caller, job_id))
 
     async def resume(self, request: Request, caller: Caller) -> ASGIApp:
