@@ -115,7 +115,7 @@ async def test_a_message_is_answered_by_a_job() -> None:
 
 
 async def test_the_same_message_is_the_same_job() -> None:
-    """A double click, while the job runs and after, reads the one answer, also if it has other fields besides;
+    """A double click, while the job runs and after, reads the one answer, also with other fields besides;
     another message is another job."""
     async with front() as site:
         await (await posting(site, turn("hello you"))).until("start")
