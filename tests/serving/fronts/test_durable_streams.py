@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from tests.serving.fronts.node import needs, run
 from tests.serving.proxy import Weather, open_proxy
-from tests.serving.served import Site, count, served
+from tests.serving.served import Site, count, fail, follow, served
 from trio_jobs import JobContext, Retention, handler
 from trio_jobs.serving import Caller, durable_streams_front
 
 FRONTS: dict[str, Any] = {"fronts": [durable_streams_front]}
 LAST = 9  # of a job that counts to six: it is submitted, starts, counts, and completes
 MANY = 1500  # events, of which a connection carries a part; a page of 256 fits in a connection
+TEXT = "two\u2028lines"
 STATE = ("stream-next-offset", "stream-up-to-date", "stream-closed")
 
 
@@ -106,6 +108,7 @@ async def test_a_long_log_is_read_in_pages() -> None:
             assert state == (["true", "true"] if len(found) == 603 else [None, None])
             pages += 1
         assert found == list(range(1, 604))
+        assert (await site.http.head(path)).headers["stream-next-offset"] == offset
         assert pages > 2
 
 
@@ -123,6 +126,7 @@ async def test_each_piece_of_a_live_stream_says_where_it_is() -> None:
         assert [one["seq"] for one in messages] == list(range(found + 1, found + 1 + len(messages)))
         found += len(messages)
         assert state["streamNextOffset"] == f"{found:016d}"
+        assert ("streamCursor" in state) is (found < 603)
         assert (state.get("upToDate"), state.get("streamClosed")) == (
             (True, True) if found == 603 else (None, None)
         )
@@ -140,6 +144,17 @@ async def test_a_long_poll_waits_for_the_next_event() -> None:
         while (answer := await site.http.get(path)).headers["stream-next-offset"] != offset:
             await trio.lowlevel.checkpoint()
         assert state_of(answer.headers) == (offset, "true", None)
+        live = await follow(site, f"{path}?offset=now&live=sse")
+        first = await live.next()
+        assert first is not None
+        assert (first.event, first.value.get("upToDate"), first.value.get("streamClosed")) == (
+            "control",
+            True,
+            None,
+        )
+        await trio.aclose_forcefully(live.wire.stream)
+        while (await site.jobs.statistics()).readers:
+            await trio.lowlevel.checkpoint()
 
         answers: list[Any] = []
 
@@ -161,6 +176,42 @@ async def test_a_long_poll_waits_for_the_next_event() -> None:
             offset = answers[-1].headers["stream-next-offset"]
         assert state_of(answers[-1].headers) == (offset, "true", "true")
         assert (await job.snapshot()).last_seq == int(offset)
+
+
+@pytest.mark.parametrize(("expires", "waits"), [(None, 20.0), (7.0, 7.0)])
+async def test_a_long_poll_without_an_event_is_answered_in_time(
+    socket_clock: trio.testing.MockClock, expires: float | None, waits: float
+) -> None:
+    """It waits for 20 seconds, but no longer than its caller's authentication lasts, and says nothing."""
+
+    async def knows(headers: Mapping[str, str]) -> Caller:
+        return Caller(None, expires=expires)
+
+    paced = Paced()
+    async with served([paced.handler], authenticate=knows, patience=60.0, **FRONTS) as site:
+        job_id = await site.submit("paced")
+        while (await (await site.jobs.get(job_id)).snapshot()).last_seq < 2:
+            await trio.lowlevel.checkpoint()
+        wire = await site.connect()
+        before = trio.current_time()
+        await wire.say(f"GET /v1/streams/{job_id}?offset=2&live=long-poll HTTP/1.1")
+        answer = await wire.head()
+        assert (answer.status, state_of(answer.headers)) == (204, ("0000000000000002", "true", None))
+        assert trio.current_time() - before == pytest.approx(waits, abs=1.0)
+
+
+async def test_a_long_poll_that_nobody_waits_for_ends() -> None:
+    """It reads no more when its client has left."""
+    paced = Paced()
+    async with served([paced.handler], **FRONTS) as site:
+        wire = await site.connect()
+        path = f"/v1/streams/{await site.submit('paced')}"
+        await wire.say(f"GET {path}?offset=now&live=long-poll HTTP/1.1")
+        while not (await site.jobs.statistics()).readers:
+            await trio.lowlevel.checkpoint()
+        await trio.aclose_forcefully(wire.stream)
+        while (await site.jobs.statistics()).readers:
+            await trio.lowlevel.checkpoint()
 
 
 async def test_a_long_poll_ends_with_the_server() -> None:
@@ -185,7 +236,7 @@ async def test_a_long_poll_ends_with_the_server() -> None:
     [
         ("offset=here", 400, "bad_request"),
         ("offset=-2", 400, "bad_request"),
-        ("live=yes", 400, "bad_request"),
+        ("offset=-1&live=yes", 400, "bad_request"),
         ("offset=", 400, "bad_request"),
         ("offset=1&offset=2", 400, "bad_request"),
         ("live=sse", 400, "bad_request"),  # which is to say where it begins
@@ -199,6 +250,10 @@ async def test_what_cannot_be_read_is_refused(query: str, status: int, code: str
     async with served([count], **FRONTS) as site:
         answer = await site.http.get(f"/v1/streams/{await ended(site, 6)}?{query}")
         assert (answer.status_code, answer.json()["code"], answer.json()["status"]) == (status, code, status)
+        assert answer.headers["content-type"] == "application/problem+json"
+        if status == 410:
+            assert "events 10 to 10" in answer.json()["detail"]
+            assert answer.headers["stream-next-offset"] == "0000000000000009"
 
 
 async def test_a_gap_is_told_and_can_be_passed() -> None:
@@ -212,7 +267,7 @@ async def test_a_gap_is_told_and_can_be_passed() -> None:
             gone = await site.http.get(f"{path}?offset={offset}{live}")
             assert (gone.status_code, gone.json()["code"]) == (410, "stream_gap")
         answer = await site.http.get(f"{path}?offset={gone.headers['stream-next-offset']}")
-        assert answer.json()[-1]["kind"] == "completed"
+        assert [one["seq"] for one in answer.json()] == list(range(49, 54))
         stream = (await site.http.get(f"{path}?offset=-1&live=sse")).text
         assert stream.count("event: data") == 1
         assert "streamClosed" not in stream
@@ -235,6 +290,16 @@ async def test_only_the_owner_reads_and_nobody_writes() -> None:
         assert (await site.http.get(path)).status_code == 401
         for method in ("POST", "PUT", "DELETE"):
             assert (await site.http.request(method, path, headers={"x-user": "ann"})).status_code == 405
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_a_traceback_is_told_by_choice(*, shown: bool) -> None:
+    """Only a server with tracebacks sends them, each way of reading; and no line has an end in it."""
+    async with served([fail], tracebacks=shown, **FRONTS) as site:
+        path = f"/v1/streams/{await ended(site, TEXT, name='fail')}"
+        page, live = [(await site.http.get(path + query)).text for query in ("", "?offset=-1&live=sse")]
+        assert [("raise ValueError" in text) for text in (page, live)] == [shown, shown]
+        assert TEXT not in live
 
 
 @pytest.mark.deep  # it starts a process

@@ -74,7 +74,7 @@ async def _answer(context: ServerContext, request: Request, caller: Caller) -> A
         dialect = _Messages(job.last_seq, operations.tracebacks)
         begin = b"" if after < job.last_seq else dialect.control(after, closed=job.state.over)
         return EventStreamResponse(context, caller, job, after, "gap", dialect=dialect, begin=begin)
-    if live == "long-poll" and after == job.last_seq and not job.state.over:
+    if live == "long-poll" and after == job.last_seq:
         await unless_gone(request.receive, partial(_wait, context, caller, job, after))
         job = await operations.get(caller, job.id)
     return long_answer(context, 2 * LARGE, partial(_page, context, request, job, after, live), _refusal)
