@@ -88,19 +88,20 @@ def result_of(job: Job, said: str) -> Frame:
     except InvalidPayload:
         return _result("the result is no JSON", is_error=True)
     if len(data) > MOST:
-        return _result(f"the result has {len(data)} bytes, and {MOST} fit here", is_error=True)
+        return _result(f"the result has more than {MOST} bytes, which do not fit here", is_error=True)
     found = _result(value if isinstance(value, str) else data.decode(), is_error=False)
     return {**found, "structuredContent": value} if isinstance(value, Mapping) else found
 
 
 def said_by(before: str, events: Sequence[Event]) -> str:
     """Return the text that an attempt has streamed, given what it had before some events; `MOST` of it."""
+    pieces = [before]  # joined once, as a text of a megabyte is not to be copied for each of many tokens
     for event in events:
         if event.kind is Kind.STARTED:
-            before = ""
+            pieces = []
         elif event.kind is Kind.TOKEN and (said := said_in(event.data)) is not None and said.kind == "text":
-            before = (before + said.text)[:MOST]
-    return before
+            pieces.append(said.text)
+    return "".join(pieces)[:MOST]
 
 
 def _result(text: str, *, is_error: bool) -> Frame:
