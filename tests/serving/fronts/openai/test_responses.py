@@ -10,7 +10,7 @@ import pytest
 from tests.serving.fronts.logs import Told, ended, job, log
 from tests.wire import Large
 from trio_jobs import Event, Kind, Progress, Reason
-from trio_jobs.serving.fronts.openai.responses import MOST, Response
+from trio_jobs.serving.fronts.openai.responses import ITEMS, MOST, Response
 
 BEGUN = ["1 created", "2 in_progress"]
 OPEN = ["output_item.added", "content_part.added"]
@@ -191,6 +191,13 @@ def test_an_answer_that_is_not_whole_says_so(events: Sequence[Told | None]) -> N
     assert frames[-1] == "6 incomplete"
     assert response["status"] == "incomplete"
     assert len(texts(response)[0][2]) <= MOST
+
+
+def test_a_response_has_so_many_items() -> None:
+    """As an object it has the first ones, and says that it is not whole; the stream has them all."""
+    frames, response = told(*((HEL, (Kind.TOKEN, {"reasoning": "Hm"})) * (ITEMS // 2)), LO, DONE)
+    assert (len(response["output"]), response["status"]) == (ITEMS, "incomplete")
+    assert sum(one.endswith("output_item.done") for one in frames) == ITEMS + 1
 
 
 def test_a_response_is_shown_while_it_is_written() -> None:

@@ -23,6 +23,8 @@ Frame: TypeAlias = dict[str, Any]
 
 MOST: Final = 2**20
 """Characters of an answer that a response has, as an object; the pieces in a stream are not bounded."""
+ITEMS: Final = 4096
+"""Items of text and reasoning that a response has, as an object."""
 _PARTS: Final = {"text": ("message", "output_text"), "reasoning": ("reasoning", "reasoning_text")}
 _ENDS: Final = {
     Kind.COMPLETED: ("response.completed", "completed"),
@@ -171,7 +173,10 @@ class Response:
             return []
         text = "".join(item.pieces)
         whole = item.whole(status)
-        self._output.append(whole)
+        if len(self._output) < ITEMS:
+            self._output.append(whole)
+        else:
+            self._cut_off = True
         kind = f"response.{_PARTS[item.said][1]}.done"
         more: Frame = {"logprobs": []} if item.said == "text" else {}
         return [
