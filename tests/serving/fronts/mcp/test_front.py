@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Any
 
 import httpx2
@@ -141,6 +142,7 @@ async def test_handlers_are_tools() -> None:
         assert found["add"].description == "Add two numbers."
         assert found["add"].input_schema["required"] == ["a"]
         assert client.server_capabilities.extensions == {"io.modelcontextprotocol/tasks": {}}
+        assert client.server_info.version == version("trio-jobs")
 
 
 async def test_a_call_becomes_a_task_and_then_its_result() -> None:

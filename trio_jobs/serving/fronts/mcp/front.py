@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 from typing import Any, Final
 
 import mcp_types as mcp
@@ -48,7 +49,9 @@ def mcp_front(context: ServerContext) -> Sequence[Route]:
     async def call_tool(ctx: Context, params: mcp.CallToolRequestParams) -> Any:
         return await tasks.intercept_tool_call(params, ctx, _unknown_tool(params.name))
 
-    server = Server("trio_jobs", on_list_tools=list_tools, on_call_tool=call_tool)
+    server = Server(
+        "trio_jobs", version=version("trio-jobs"), on_list_tools=list_tools, on_call_tool=call_tool
+    )
     for method in tasks.methods():
         server.add_request_handler(method.method, method.params_type, method.handler)
     server.extensions[tasks.identifier] = tasks.settings()
