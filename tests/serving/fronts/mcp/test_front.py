@@ -142,6 +142,7 @@ async def test_handlers_are_tools() -> None:
         assert found["add"].description == "Add two numbers."
         assert found["add"].input_schema["required"] == ["a"]
         assert client.server_capabilities.extensions == {"io.modelcontextprotocol/tasks": {}}
+        assert client.server_info is not None
         assert client.server_info.version == version("trio-jobs")
 
 
