@@ -19,7 +19,7 @@ from mcp.shared.exceptions import MCPError
 from tests.serving.fronts.mcp.client import Tasks, ask, created
 from tests.serving.fronts.mcp.test_front import call_of
 from trio_jobs import JobContext, handler, open_registry
-from trio_jobs.serving import Caller, mcp_extension
+from trio_jobs.serving import Caller, Limits, mcp_extension
 
 PATIENCE = 60.0  # a program has to start
 
@@ -100,6 +100,21 @@ async def test_without_headers_a_caller_is_nobody() -> None:
                 assert (caught.value.code, caught.value.data) == (number, {"code": code})
                 assert "pop from" not in caught.value.message
         assert (await (await jobs.get(task_id)).snapshot()).owner == "ann"
+
+
+async def test_an_owner_has_no_more_jobs_in_the_queue_than_it_may() -> None:
+    """The limit is that which the extension was given."""
+
+    async def knows(_: Mapping[str, str]) -> Caller:
+        return Caller("ann")
+
+    async with open_registry(handlers=[double], capacity=0) as jobs:
+        extension = mcp_extension(jobs, authenticate=knows, limits=Limits(queued=1))
+        async with Client(MCPServer("test", extensions=[extension]), extensions=[Tasks()]) as client:
+            await created(client, "double", {"number": 3})
+            with pytest.raises(MCPError) as caught:
+                await created(client, "double", {"number": 3})
+            assert caught.value.data == {"code": "too_many"}
 
 
 async def test_over_http_a_caller_is_who_the_headers_say() -> None:

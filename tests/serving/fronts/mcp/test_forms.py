@@ -20,6 +20,18 @@ class Answer(msgspec.Struct):
     size: Literal["s", "m"] = "s"
 
 
+class Hen(msgspec.Struct):
+    """An object that has another one inside, which has it inside."""
+
+    egg: Egg | None = None
+
+
+class Egg(msgspec.Struct):
+    """What is inside of a hen."""
+
+    hen: Hen
+
+
 class Tree(msgspec.Struct):
     """An object that has itself inside."""
 
@@ -68,11 +80,14 @@ def test_a_handler_is_a_tool() -> None:
     [
         (bool, {"type": "boolean"}, True, True),
         (int, {"type": "integer"}, 3, 3),
+        (float, {"type": "number"}, 0.5, 0.5),
         (Literal["a", "b"], {"type": "string", "enum": ["a", "b"]}, "a", "a"),
         (Any, {"type": "string"}, "as it is", "as it is"),
         (date, {"type": "string", "format": "date"}, "2026-01-31", "2026-01-31"),
         (timedelta, {"type": "string"}, "PT1M", "PT1M"),  # as the protocol has no word for its format
+        (Literal[1, 2], {"type": "string"}, "2", 2),
         (list[int], {"type": "string"}, "[1, 2]", [1, 2]),
+        (dict[str, int], {"type": "string"}, '{"a": 1}', {"a": 1}),
         (int | None, {"type": "string"}, "null", None),
     ],
 )
@@ -98,7 +113,9 @@ def test_a_flat_object_is_a_form() -> None:
 def test_an_object_in_an_object_is_a_text() -> None:
     """It cannot be a form, which is flat."""
     schema = msgspec.json.schema(Tree)
-    assert list(form_of(schema)["properties"]) == ["value"]
+    [(name, field)] = form_of(schema)["properties"].items()
+    assert name == "value"
+    assert field["description"].startswith('JSON of this schema: {"')
     assert filled_in(schema, {"value": '{"name": "oak"}'}) == {"name": "oak"}
 
 
@@ -116,6 +133,13 @@ def test_what_is_not_filled_in_is_refused(content: dict[str, Any], told: str) ->
     """A missing field, and a text that is no JSON, name the field."""
     with pytest.raises(TrioJobsError, match=told):
         filled_in(msgspec.json.schema(list[int]), content)
+
+
+def test_a_schema_refers_to_nothing() -> None:
+    """Each definition is where it is referred to, and any value where that has no end; no other is left."""
+    found = msgspec.json.encode(whole(msgspec.json.schema(list[Hen]))).decode()
+    assert "$" not in found
+    assert found.count('"Hen"') == found.count('"Egg"') == 1
 
 
 def test_a_schema_without_references_stays_as_it_is() -> None:
