@@ -28,13 +28,16 @@ def test_no_end_tells_what_was_raised(reason: Reason) -> None:
         ({}, Outcome()),
         ({"content": 7, "tool_calls": 7, "usage": 7, "finish_reason": 7}, Outcome()),
         ({"content": "hi", "finish_reason": "length"}, Outcome("hi", cut_off=True)),
-        ({"usage": {"total_tokens": 3, "details": {}, "cost": 0.1}}, Outcome(usage={"total_tokens": 3})),
+        (
+            {"usage": {"total_tokens": 3, "details": {}, "cost": 0.1, "all": True}},
+            Outcome(usage={"total_tokens": 3}),
+        ),
         (
             {"tool_calls": [{"id": "c", "name": "add", "arguments": "{}"}, 7, {"name": "no arguments"}]},
             Outcome(calls=[Call("c", "add", "{}")]),
         ),
         (
-            {"tool_calls": [{"id": None, "name": "add", "arguments": "{}"}]},
+            {"tool_calls": ({"id": None, "name": "add", "arguments": "{}"},)},
             Outcome(calls=[Call("call_0", "add", "{}")]),
         ),
     ],

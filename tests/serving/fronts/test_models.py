@@ -103,3 +103,9 @@ def test_what_cannot_be_asked(model: str, error: type[Exception], told: str) -> 
     with pytest.raises(error) as raised:
         MODELS.new_job(model, {"messages": SAID}, SubmitOptions())
     assert str(raised.value) == told
+
+
+def test_where_there_is_no_model_the_refusal_says_what_one_is() -> None:
+    """A server without models says what its handlers lack."""
+    with pytest.raises(Refused, match="there is none: no handler has a parameter 'messages'"):
+        Models({"remove_all": HANDLERS["remove_all"]}).new_job("gpt", {}, SubmitOptions())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.serving.fronts.logs import Told, job, log
-from trio_jobs import Kind, Progress, Reason, State
+from trio_jobs import Event, Kind, Progress, Reason, State
 from trio_jobs.serving.fronts.mcp.tasks import MOST, key_of, result_of, said_by, status_of, task_of
 
 BOOLEAN = {"type": "boolean"}
@@ -70,12 +70,13 @@ def test_a_job_is_a_task(fields: dict[str, Any], inputs: Any, status: str, told:
 
 def test_what_every_task_has() -> None:
     """The id is the job's, times are those of the job and its last event, and no time ends it."""
-    assert task_of(job(), log(), None, "") == {
+    newest = [*log(), Event(3, 1, Kind.SAVED, 9.0, None)]
+    assert task_of(job(), newest, None, "") == {
         "taskId": "j1",
         "status": "working",
         "statusMessage": "it waits in the queue",
         "createdAt": "1970-01-01T00:00:07Z",
-        "lastUpdatedAt": "1970-01-01T00:00:00Z",
+        "lastUpdatedAt": "1970-01-01T00:00:09Z",
         "ttlMs": None,
         "pollIntervalMs": 1000,
     }
@@ -116,6 +117,8 @@ def test_a_failure_is_a_result_or_an_error_and_never_tells_what_was_raised(reaso
     failed = job(state=State.FAILED, reason=reason, message="secret", error="secret")
     task = task_of(failed, log(), None, "secret")
     assert "secret" not in str(task)
+    unserved = {"queue_timeout", "worker_lost", "bad_result", "shutdown", "restarts"}
+    assert (task["status"] == "failed") is (reason in unserved)
     if task["status"] == "failed":
         assert task["error"] == {"code": -32603, "message": task["statusMessage"]}
     else:
