@@ -33,7 +33,14 @@ def test_no_end_tells_what_was_raised(reason: Reason) -> None:
             Outcome(usage={"total_tokens": 3}),
         ),
         (
-            {"tool_calls": [{"id": "c", "name": "add", "arguments": "{}"}, 7, {"name": "no arguments"}]},
+            {
+                "tool_calls": [
+                    {"id": "c", "name": "add", "arguments": "{}"},
+                    7,
+                    {"name": "a"},
+                    {"arguments": "{}"},
+                ]
+            },
             Outcome(calls=[Call("c", "add", "{}")]),
         ),
         (
