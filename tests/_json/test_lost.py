@@ -42,6 +42,16 @@ class Hidden:
     _secret: str  # without a default: what is written without it cannot even be read
 
 
+@attrs.frozen
+class Filled:
+    """Has defaults that are not empty, of fields that an encoder leaves out."""
+
+    _items: list[int] = attrs.field(factory=lambda: [0])
+    _names: dict[str, int] = attrs.field(factory=lambda: {"a": 1})
+    _kinds: set[int] = attrs.field(factory=lambda: {1})
+    _rest: tuple[int, ...] = (1,)
+
+
 @attrs.define
 class Account:
     _charges: list[Charge]
@@ -56,14 +66,14 @@ class Refund(Charge):
 
 @attrs.define
 class Lower:
-    """Converts its argument to lower case."""
+    """Converts its arguments to lower case, and leaves out empty words."""
 
     text: str
     words: list[str] = attrs.field(factory=list[str])
 
     def __attrs_post_init__(self) -> None:
         self.text = self.text.lower()
-        self.words = [word.lower() for word in self.words]
+        self.words = [word.lower() for word in self.words if word]
 
 
 @attrs.define
@@ -150,6 +160,11 @@ KEPT: list[tuple[Any, Any]] = [
     (Charge, Charge("17", 995)),
     (list[Charge], [Charge("17", 995), Charge("18")]),
     (Hidden, Hidden("x")),
+    (Filled, Filled()),
+    *((Filled, Filled(items=items)) for items in ([], [0, 1])),
+    *((Filled, Filled(names=names)) for names in ({}, {"a": 1, "b": 2})),
+    *((Filled, Filled(kinds=kinds)) for kinds in (set[int](), {1, 2})),
+    *((Filled, Filled(rest=rest)) for rest in ((), (1, 2))),
     (Account, Account([Charge("17", 995)], Charge("18", 1))),
     (Message, Message("ann", 3)),
     (Mail, Mail("ann", 3, "hello")),
@@ -308,7 +323,7 @@ def test_what_json_makes_of_it(kind: Any, value: Any, other: Any) -> None:
 
 CONVERTED: list[tuple[Any, Any, Any]] = [
     (Charge, {"order": "17", "_cents": 9}, Charge("17", 9)),
-    (Lower, {"text": "ABC", "words": ["A"]}, Lower("abc", ["a"])),
+    (Lower, {"text": "ABC", "words": ["A", ""]}, Lower("abc", ["a"])),
     (dict[int, float], {"10": 0.5, "9": 1}, {10: 0.5, 9: 1.0}),
     (dict[UUID, int], {str(UUID(int=5)): 1}, {UUID(int=5): 1}),
     (set[Charge], [{"order": "18", "_cents": 1}], {Charge("18", 1)}),

@@ -8,7 +8,7 @@ here. To compare their JSON would not do: what the encoder left out is missing i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set, Sized
 from datetime import datetime, time
 from functools import lru_cache
 from operator import attrgetter
@@ -30,6 +30,7 @@ _ATOMS: Final[Set[type]] = {str, int, bool, type(None)}
 _SCALARS: Final = frozenset[type]({*_ATOMS, float})
 _PLAIN: Final[Set[type]] = {*_SCALARS, list, dict}
 """The types of JSON. An annotation may convert a value of them, as all that a client sends."""
+_CONTAINERS: Final = (dict, list, tuple, set, frozenset)
 _TYPES: Final = 1000  # whose fields are cached
 _HERE: Final = object()
 _UNSET: Final = msgspec.UNSET
@@ -57,7 +58,10 @@ def lost(given: object, got: object, may_become: MayBecome) -> str | None:
         # So may a set, whose order is another one: one member is compared in place of all.
         converted = converted or _is_made(one, other)
         try:
-            for place, inner, found in _beside(one, other, path, may_become):
+            pairs = _beside(one, other, path, may_become)
+            if not converted:
+                _check_size(one, other)
+            for place, inner, found in pairs:
                 if (converted and _is_scalar(inner)) or _is_kept(inner, found):
                     continue
                 todo.append(((path, place), inner, found, converted))
@@ -103,6 +107,14 @@ def _is_made(given: object, got: object) -> bool:
     if type(given) is list:
         return isinstance(got, (set, frozenset))
     return type(given) is dict and not isinstance(got, dict)
+
+
+def _check_size(given: object, got: object) -> None:
+    """Raise if one of two containers has more: a field that is not written comes back as its default."""
+    if not isinstance(given, _CONTAINERS) or not isinstance(got, _CONTAINERS):
+        return
+    if len(cast("Sized", given)) != len(cast("Sized", got)) and not hasattr(got, "_fields"):
+        raise _Loss(_HERE, _back_as(got))  # but a named tuple has more than was given, by its own defaults
 
 
 def _is_kept(given: object, got: object) -> bool:
@@ -193,7 +205,7 @@ def _flattened(given: Any, got: Any) -> Pairs:
 
 def is_nested(value: object) -> bool:
     """Return whether a value is a container or a record."""
-    return isinstance(value, (dict, list, tuple, set, frozenset)) or names_in(value) is not None
+    return isinstance(value, _CONTAINERS) or names_in(value) is not None
 
 
 def names_in(value: object) -> Mapping[str, str] | None:
