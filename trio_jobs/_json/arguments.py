@@ -181,7 +181,7 @@ class Codec:
     def _kept(self, given: Sequence[Any], form: Any) -> bytes:
         data = written(self._what, form, typed_keys=True)
         found, reader = self.read(data)
-        self._check(given, found, reader)
+        self._check(given, found, reader, spelled=form is not given)
         return data
 
     def convert(self, given: Sequence[Any]) -> tuple[Any, ...]:
@@ -189,7 +189,7 @@ class Codec:
         if any(reader.keyed for reader in self._readers):
             check_keys(self._what, [*given])
         found, reader = self.read(written(self._what, given))
-        self._check(given, found, reader)
+        self._check(given, found, reader, spelled=True)
         return found
 
     def again(self, plain: Sequence[Any]) -> tuple[Any, ...]:
@@ -206,8 +206,8 @@ class Codec:
                 why = why or message_of(error)
         raise self._unfit(why)
 
-    def _check(self, given: Sequence[Any], found: tuple[Any, ...], reader: Reader) -> None:
-        if (loss := reader.loss(given, found)) is not None:
+    def _check(self, given: Sequence[Any], found: tuple[Any, ...], reader: Reader, *, spelled: bool) -> None:
+        if (loss := reader.loss(given, found, spelled=spelled)) is not None:
             raise self._unfit(loss)
 
     def _unfit(self, why: str) -> InvalidPayload:
@@ -242,10 +242,10 @@ class Reader:
         """Whether they hold sets or typed keys."""
         return has_keys(self.types)
 
-    def loss(self, given: Sequence[Any], found: tuple[Any, ...]) -> str | None:
-        """Return what arguments lose that come back as `found`, in words; None if nothing is lost."""
+    def loss(self, given: Sequence[Any], found: tuple[Any, ...], *, spelled: bool) -> str | None:
+        """Return what arguments lose that come back as `found`, in words; see `lost`."""
         try:
-            return lost(given, found, self.may_become)
+            return lost(given, found, self.may_become, spelled=spelled)
         except ANY as error:  # of the code of a value's class
             return message_of(error)
 

@@ -8,7 +8,7 @@ here. To compare their JSON would not do: what the encoder left out is missing i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set, Sized
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from datetime import datetime, time
 from functools import lru_cache
 from operator import attrgetter
@@ -44,30 +44,37 @@ class _Loss(Exception):
         self.why = why
 
 
-def lost(given: object, got: object, may_become: MayBecome) -> str | None:
-    """Return where and what a value loses by becoming another one, as text; None if nothing."""
+def lost(given: object, got: object, may_become: MayBecome, *, spelled: bool) -> str | None:
+    """Return where and what a value loses by becoming another one, as text; None if nothing.
+
+    Args:
+        given: The value.
+        got: The other one, of what was written.
+        may_become: What the value may come back as.
+        spelled: Whether all fields were written, private ones too, which an encoder leaves out.
+    """
     try:
         if _is_same(given, got):
             return None
     except AttributeError:  # a field is not set
         pass
+    unwritten: Path = None
     todo: list[tuple[Path, object, object, bool]] = [(None, given, got, False)]
     while todo:
         path, one, other, converted = todo.pop()
         # A record that is made from JSON may convert its fields; only their names are compared.
         # So may a set, whose order is another one: one member is compared in place of all.
         converted = converted or _is_made(one, other)
+        if not spelled and (name := _unwritten(cast("Hashable", type(one)))) is not None:
+            unwritten = path, name  # its default has come back, even if that is seen nowhere
         try:
-            pairs = _beside(one, other, path, may_become)
-            if not converted:
-                _check_size(one, other)
-            for place, inner, found in pairs:
+            for place, inner, found in _beside(one, other, path, may_become):
                 if (converted and _is_scalar(inner)) or _is_kept(inner, found):
                     continue
                 todo.append(((path, place), inner, found, converted))
         except _Loss as loss:
             return f"{_shown(path if loss.place is _HERE else (path, loss.place))} {loss.why}"
-    return None
+    return None if unwritten is None else f"{_shown(unwritten)} would be lost"
 
 
 def _is_same(given: Any, got: Any) -> bool:
@@ -98,23 +105,22 @@ def _is_same(given: Any, got: Any) -> bool:
 
 @lru_cache(_TYPES)
 def _getter(kind: Hashable) -> Callable[[Any], tuple[Any, ...]] | None:
-    """Return a function that gives the values of all fields of a record; None if a class has no fields."""
+    """Return a function that gives all fields of a record; None if it has none, or some that are private."""
     names = list((_names_of(kind) or {}).values())
-    return attrgetter(names[0], *names) if names else None
+    return attrgetter(names[0], *names) if names and _unwritten(kind) is None else None
+
+
+@lru_cache(_TYPES)
+def _unwritten(kind: Any) -> str | None:
+    """Return a field of a class that encoders leave out, as it is private; None if there is none."""
+    fields = () if issubclass(kind, msgspec.Struct) else _names_of(kind) or ()
+    return next((name for name in fields if name.startswith("_")), None)
 
 
 def _is_made(given: object, got: object) -> bool:
     if type(given) is list:
         return isinstance(got, (set, frozenset))
     return type(given) is dict and not isinstance(got, dict)
-
-
-def _check_size(given: object, got: object) -> None:
-    """Raise if one of two containers has more: a field that is not written comes back as its default."""
-    if not isinstance(given, _CONTAINERS) or not isinstance(got, _CONTAINERS):
-        return
-    if len(cast("Sized", given)) != len(cast("Sized", got)) and not hasattr(got, "_fields"):
-        raise _Loss(_HERE, _back_as(got))  # but a named tuple has more than was given, by its own defaults
 
 
 def _is_kept(given: object, got: object) -> bool:

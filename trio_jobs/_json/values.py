@@ -49,7 +49,7 @@ def encode(what: str, value: object) -> bytes:
 def _encode(what: str, value: object, form: object) -> bytes:
     data = written(what, form)
     try:
-        loss = lost(value, decode(data), _anything)
+        loss = lost(value, decode(data), _anything, spelled=form is not value)
     except Exception as error:  # noqa: BLE001  # the value may be anything, and its code raise anything
         loss = message_of(error)
     if loss is not None:
