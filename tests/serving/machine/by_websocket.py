@@ -21,7 +21,7 @@ from tests.serving.machine.moves import (
 )
 from tests.serving.machine.network import taken
 from tests.serving.machine.peers import Peer
-from tests.serving.raw import BINARY, frame
+from tests.serving.raw import BINARY, TEXT, frame
 from trio_jobs import State
 
 
@@ -139,7 +139,6 @@ class ByWebSocket(Model):
             asked.want |= {"changed"}  # the job may have gone on
         if op == "cancel":
             asked.until = trio.current_time() + message.get("patience", 10.0) + 0.2
-        peer.faults = 0
         peer.tell(asked, message)
         return asked
 
@@ -314,10 +313,8 @@ class ByWebSocket(Model):
             return
         peer, asked = found
         cursor = asked.sent + (beyond if asked.window else 0)
-        peer.faults = 0
         if beyond and asked.window is not None:
             peer.extra.append((asked.number, "an ack of what was not sent"))
-            peer.faults = 1
         else:
             asked.acked = cursor
         peer.tell(None, json.dumps({"op": "ack", "id": asked.number, "cursor": cursor}).encode())
@@ -357,10 +354,10 @@ class ByWebSocket(Model):
             if peer.faults >= FAULTS:
                 peer.closes.add(1008)
                 peer.excused = True
-                peer.tell(None, b"{}")
+                peer.say(frame(TEXT, b"{}"))
                 break
             peer.extra.append((None, ""))
-            peer.tell(None, b"{}")
+            peer.say(frame(TEXT, b"{}"))
         await self.settle()
         assert not peer.extra
         assert (peer.code == 1008) == (peer.faults >= FAULTS)
@@ -380,7 +377,5 @@ class ByWebSocket(Model):
         if code is not None:
             peer.closes.add(code)
             peer.excused = True
-        else:
-            peer.faults = 0
         await self.settle()
         assert peer.code == code

@@ -283,7 +283,8 @@ class Peer:
         self.ask_http(asked, data)
 
     def tell(self, asked: Asked | None, message: Mapping[str, Any] | bytes) -> None:
-        """Send a message."""
+        """Send a message that is a request."""
+        self.faults = 0
         if asked is not None:
             self.asked.append(asked)
         self.say(frame(TEXT, message if isinstance(message, bytes) else json.dumps(message).encode()))
