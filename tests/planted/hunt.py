@@ -46,7 +46,7 @@ UNITS = {
     "damage": "kind",
 }
 EARLIER = 5  # checks and seeds, as some may have been removed since
-LONGEST = 600  # seconds after which a lane hangs, which is a find too; one that spins stops itself earlier
+LONGEST = 1200  # seconds after which a lane hangs, which is a find too; one that spins stops itself earlier
 
 
 class Found(NamedTuple):

@@ -15,7 +15,7 @@ SHARED = [
         WAITS,
         "                seen += grown.note(seq)\n",
         "                grown.seq = max(grown.seq, seq)\n",
-        "file-streams",
+        "file",
     ),
     Bug(
         "a tail is kept when another process has written",

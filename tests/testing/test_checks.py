@@ -643,6 +643,12 @@ def test_each_check_has_a_name_and_a_claim() -> None:
     assert all(isinstance(check, Check) for check in checks)
 
 
+def test_the_guide_tells_how_many_claims_are_checked() -> None:
+    """The figure in the guide to stores is that of the checks which any store has."""
+    guide = (Path(__file__).parents[2] / "docs" / "writing-a-store.md").read_text(encoding="utf-8")
+    assert f"`check_store(open_store)` checks {len(store_checks())} claims" in guide
+
+
 def test_each_check_has_an_empty_folder_of_its_own() -> None:
     """Each check opens the store of its own folder, which is empty before and removed after it."""
     folders: list[Path] = []

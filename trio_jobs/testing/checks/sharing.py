@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
+
+import trio
 
 from ..._common.states import Reason, State
 from ..._model.job import Kind, Timeouts
 from ...stores.contract import Store
 from . import kit
+
+_TRIES: Final = 20
+"""How often something is tried that depends on which of two tasks is first."""
 
 
 async def connections_see_the_same(one: Store, other: Store) -> None:
@@ -55,6 +61,28 @@ async def hints_hear_from_other_connections(one: Store, other: Store) -> None:
     await kit.hinted(what, other, other.overdue, sweep, lambda: kit.start(one, worker=kit.DOOMED))
     (job_id,) = await kit.accept(one, kit.make(delay=kit.LONG, timeouts=Timeouts(queue=kit.LONG)))
     kit.expect("submit, then get", await kit.state_of(other, job_id), State.QUEUED)
+
+
+async def a_reader_that_is_ahead_keeps_none_behind(one: Store, other: Store) -> None:
+    """`follow` goes on though a later cursor is followed through its connection when the event is written."""
+    job_id = await kit.started(one)
+    send, receive = trio.open_memory_channel[int](0)
+
+    async def read() -> None:
+        after = 2  # its start
+        while True:
+            for event in await other.follow(job_id, after, kit.ALL):
+                after = event.seq
+                await send.send(after)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        for number in range(_TRIES):
+            await one.append(job_id, 1, Kind.TOKEN, ["a"], number)
+            nursery.start_soon(other.follow, job_id, number + 3, 1)
+            what = "follow, while a later cursor is followed too"
+            kit.expect(what, await kit.answered(what, receive.receive()), number + 3)
+        nursery.cancel_scope.cancel()
 
 
 async def closing_one_leaves_the_other(one: Store, other: Store) -> None:
