@@ -34,6 +34,8 @@ logger: Final = logging.getLogger("trio_jobs.serving")
 PROBLEM_TYPE: Final = "application/problem+json"
 _TRY_AGAIN: Final = frozenset({429, 503})
 """The statuses of what time mends."""
+_FAULTS: Final = 500
+"""The status from which on it is the server's fault."""
 _OTHER_WORDS: Final[Mapping[str, str]] = {
     "unavailable": "the store cannot be reached; whether it was done is not known",
     "closing": "the server is stopping; try again",
@@ -60,6 +62,11 @@ class Problem:
     def status(self) -> int:
         """The HTTP status."""
         return CODES[self.code].status
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether the server is at fault, and not the request."""
+        return self.status >= _FAULTS
 
     @property
     def headers(self) -> dict[str, str]:

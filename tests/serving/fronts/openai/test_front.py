@@ -272,6 +272,32 @@ async def test_who_leaves_a_chat_completion_cancels_it() -> None:
         assert (done.state, done.message) == ("cancelled", "its reader left")
 
 
+async def test_a_request_that_is_repeated_keeps_the_answer_going() -> None:
+    """A client tries again when its connection is cut, maybe before the server notices that it is: what the
+    second request with the same key reads goes on when the first has left, and ends when both have.
+    """
+    endless = Endless()
+    async with fronted(endless.handler) as (site, client):
+        same = {"Idempotency-Key": "one"}
+        create = client.chat.completions.create
+        first = await create(model="endless", messages=HELLO, stream=True, extra_headers=same)
+        of_one = (await site.jobs.statistics()).readers
+        second = await create(model="endless", messages=HELLO, stream=True, extra_headers=same)
+        async with second:
+            async with first:
+                async for chunk in first:
+                    if chunk.choices[0].delta.content == "here":
+                        break
+            while (await site.jobs.statistics()).readers > of_one:
+                await trio.lowlevel.checkpoint()
+            for _ in range(3):  # round trips in which nothing is cancelled
+                await client.models.list()
+            (job,) = await site.jobs.find()
+            assert job.cancel_requested_at is None
+            assert not endless.stopped.is_set()
+        await endless.stopped.wait()
+
+
 class FailsOnce(MemoryStore):
     """A store of which the first read of a job fails."""
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import mcp_types as mcp
 import msgspec
-import trio
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding, ToolBinding
 from mcp.shared.exceptions import MCPError
@@ -28,7 +27,7 @@ from ...http.asked import key_of as idempotency_key_of
 from ...limits import DEFAULT, Limits
 from ...options import Authenticate, Caller, ServerOptions
 from ...problems import to_problem
-from ..left import PATIENCE, give_up
+from ..left import Readers
 from ..models import job_of, parameters_of
 from .forms import Schema, filled_in, tool_of
 from .tasks import EXTENSION, Frame, key_of, result_of, said_by, status_of, task_of
@@ -40,8 +39,6 @@ CALLER: Final = "trio_jobs.caller"
 _BATCH: Final = 256
 _DETAILS: Final = ("inputRequests", "result", "error")
 """What a task has when it is looked at, and not when it is created."""
-_FAULTS: Final = 500
-"""The status from which on it is the server's fault."""
 
 
 def mcp_extension(
@@ -92,6 +89,7 @@ class JobTasks(Extension):
     def __init__(self, context: ServerContext) -> None:
         self._context = context
         self._operations = context.operations
+        self._readers = Readers(context.operations)
         self._described = {name: describe(name, fn) for name, fn in context.operations.functions.items()}
 
     # ------------------------------------------------------------ what a server of the SDK asks for
@@ -189,12 +187,9 @@ class JobTasks(Extension):
         return said
 
     async def _whole_result(self, caller: Caller, job_id: str) -> mcp.CallToolResult:
-        """Return the result of a job when it has ended; it is cancelled if the client leaves before."""
-        try:
+        """Return the result of a job when it has ended; it is cancelled if all clients leave before."""
+        async with self._readers.reading(caller, job_id):
             await self._operations.wait(caller, job_id)
-        finally:
-            with trio.move_on_after(PATIENCE, shield=True):
-                await give_up(self._operations, caller, job_id)
         task = await self._task(caller, job_id)
         if task["status"] == "failed":
             raise MCPError(**task["error"])
@@ -231,7 +226,7 @@ class JobTasks(Extension):
             raise
         except Exception as error:  # noqa: BLE001  # an error of one request is its answer
             problem = to_problem("a request of MCP failed", error)
-            code = mcp.INTERNAL_ERROR if problem.status >= _FAULTS else mcp.INVALID_PARAMS
+            code = mcp.INTERNAL_ERROR if problem.is_fault else mcp.INVALID_PARAMS
             raise MCPError(code, problem.message, {"code": problem.code}) from None
 
 

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
-import trio
 from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
@@ -25,7 +24,7 @@ from ...http.responses import JSON
 from ...options import Caller
 from ...problems import Problem
 from ...sse import cursor_of
-from ..left import PATIENCE, give_up
+from ..left import Readers
 from ..models import Models
 from ..routes import long_answer
 from ..routes import route as front_route
@@ -36,8 +35,6 @@ from .streams import CompletionStream, ResponseStream
 
 _ROOM: Final = 4 * MOST + LARGE
 _BATCH: Final = 256
-_FAULTS: Final = 500
-"""The status from which on it is the server's fault."""
 
 
 def openai_front(context: ServerContext) -> Sequence[Route]:
@@ -58,7 +55,7 @@ def openai_front(context: ServerContext) -> Sequence[Route]:
 
 def _refusal(problem: Problem) -> HttpResponse:
     """Return a problem in the form in which these clients read it."""
-    kind = "server_error" if problem.status >= _FAULTS else "invalid_request_error"
+    kind = "server_error" if problem.is_fault else "invalid_request_error"
     body = written("an error", error(problem.code, problem.message, kind))
     return HttpResponse(body, problem.status, {**problem.headers, "content-type": JSON})
 
@@ -68,6 +65,7 @@ class _Front:
         self._context = context
         self._operations = context.operations
         self._models = Models(context.operations.functions)
+        self._readers = Readers(context.operations)
 
     async def models(self, _: Request, __: Caller) -> ASGIApp:  # noqa: ASYNC124  # as the others
         names = self._models.names()
@@ -153,13 +151,10 @@ class _Front:
         return await self._operations.submit(caller, new)
 
     def _owned(self, stream: Callable[[], Awaitable[ASGIApp]], caller: Caller, job_id: str) -> ASGIApp:
-        """Return what sends a stream, and cancels its job if it ends before that: nobody can come back."""
+        """Return what sends a stream; its job is cancelled with the last one, as nobody can come back."""
 
         async def respond(scope: Scope, receive: Receive, send: Send) -> None:
-            try:
+            async with self._readers.reading(caller, job_id):
                 await (await answered(stream, _refusal))(scope, receive, send)
-            finally:
-                with trio.move_on_after(PATIENCE, shield=True):
-                    await give_up(self._operations, caller, job_id)
 
         return respond
