@@ -30,7 +30,6 @@ _ATOMS: Final[Set[type]] = {str, int, bool, type(None)}
 _SCALARS: Final = frozenset[type]({*_ATOMS, float})
 _PLAIN: Final[Set[type]] = {*_SCALARS, list, dict}
 """The types of JSON. An annotation may convert a value of them, as all that a client sends."""
-_CONTAINERS: Final = (dict, list, tuple, set, frozenset)
 _TYPES: Final = 1000  # whose fields are cached
 _HERE: Final = object()
 _UNSET: Final = msgspec.UNSET
@@ -211,7 +210,7 @@ def _flattened(given: Any, got: Any) -> Pairs:
 
 def is_nested(value: object) -> bool:
     """Return whether a value is a container or a record."""
-    return isinstance(value, _CONTAINERS) or names_in(value) is not None
+    return isinstance(value, (dict, list, tuple, set, frozenset)) or names_in(value) is not None
 
 
 def names_in(value: object) -> Mapping[str, str] | None:

@@ -6,6 +6,7 @@ there as server-sent events. What may be done, and by whom, is decided in `opera
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias, Unpack
@@ -83,9 +84,10 @@ def app_of(context: ServerContext, *, websocket: bool) -> Starlette:
 def _guarded(context: ServerContext, routes: Sequence[BaseRoute]) -> Starlette:
     """Return the application of some routes, and those of the fronts, behind the checks of every request."""
     routes = [*routes, *(route for front in context.options.fronts for route in front(context))]
-    paths = [(one.path, method) for one in routes if isinstance(one, Route) for method in one.methods or ()]
-    for path, method in paths:
-        if paths.count((path, method)) > 1:  # the second would never be asked
+    found = (one for one in routes if isinstance(one, Route))
+    paths = Counter((one.path, method) for one in found for method in one.methods or ())
+    for (path, _), times in paths.items():
+        if times > 1:  # the second would never be asked
             raise ValueError(f"{path} is served twice; leave a front out, or give one another path=")
     middleware = [Middleware(Guard, context=context)]
     if context.access.origins:
